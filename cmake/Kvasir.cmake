@@ -1,0 +1,55 @@
+# The project's warnings, sanitizers and the shapes of its targets.
+
+add_library(kvasir_flags INTERFACE)
+target_include_directories(kvasir_flags INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_options(kvasir_flags INTERFACE -Wall -Wextra -Wno-sign-compare
+  -Wno-missing-field-initializers $<$<BOOL:${KVASIR_WERROR}>:-Werror>)
+# One product may never be contracted on one machine and not on another: kernels say fma where they mean it.
+target_compile_options(kvasir_flags INTERFACE -ffp-contract=off)
+if(KVASIR_SANITIZE)
+  target_compile_options(kvasir_flags INTERFACE -fsanitize=${KVASIR_SANITIZE}
+    -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(kvasir_flags INTERFACE -fsanitize=${KVASIR_SANITIZE})
+endif()
+
+# kvasir_library(NAME n SOURCES ... [DEPS ...])
+function(kvasir_library)
+  cmake_parse_arguments(A "" "NAME" "SOURCES;DEPS" ${ARGN})
+  add_library(${A_NAME} STATIC ${A_SOURCES})
+  target_link_libraries(${A_NAME} PUBLIC kvasir_flags ${A_DEPS})
+endfunction()
+
+# kvasir_binary(NAME n SOURCES ... [DEPS ...]): goes to <build>/bin.
+function(kvasir_binary)
+  cmake_parse_arguments(A "" "NAME" "SOURCES;DEPS" ${ARGN})
+  add_executable(${A_NAME} ${A_SOURCES})
+  target_link_libraries(${A_NAME} PRIVATE kvasir_flags ${A_DEPS})
+endfunction()
+
+# kvasir_test(NAME n SOURCES ... [DEPS ...] [LABELS ...] [TIMEOUT s]): one CTest entry a binary.
+function(kvasir_test)
+  cmake_parse_arguments(A "" "NAME;TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  if(NOT A_TIMEOUT)
+    set(A_TIMEOUT 600)
+  endif()
+  add_executable(${A_NAME} ${A_SOURCES})
+  set_target_properties(${A_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_link_libraries(${A_NAME} PRIVATE kvasir_flags ${A_DEPS} GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${A_NAME} PRIVATE
+    KVASIR_SOURCE_DIR="${CMAKE_SOURCE_DIR}" KVASIR_TESTDATA_DIR="${CMAKE_SOURCE_DIR}/build/testdata"
+    KVASIR_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
+  add_test(NAME ${A_NAME} COMMAND ${A_NAME} --gtest_brief=1)
+  set_tests_properties(${A_NAME} PROPERTIES TIMEOUT ${A_TIMEOUT} LABELS "${A_LABELS}")
+endfunction()
+
+# kvasir_fuzz(NAME n SOURCES ... [DEPS ...]): a libFuzzer target; its seeds lie in tests/fuzz/corpus/<n>.
+function(kvasir_fuzz)
+  if(NOT KVASIR_FUZZ)
+    return()
+  endif()
+  cmake_parse_arguments(A "" "NAME" "SOURCES;DEPS" ${ARGN})
+  add_executable(${A_NAME} ${A_SOURCES})
+  set_target_properties(${A_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
+  target_link_libraries(${A_NAME} PRIVATE kvasir_flags ${A_DEPS})
+  target_link_options(${A_NAME} PRIVATE -fsanitize=fuzzer)
+endfunction()

@@ -1,0 +1,170 @@
+#ifndef KVASIR_ENGINE_BACKEND_BACKEND_H_
+#define KVASIR_ENGINE_BACKEND_BACKEND_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/batch.h"
+#include "engine/sampling.h"
+#include "engine/tensor.h"
+
+namespace kvasir {
+
+// What a backend must know of the model to do attention. Qwen3's letters: H query heads, K kv
+// heads, D head_dim.
+struct AttentionShape {
+  int heads = 0;         // H, a multiple of kv_heads
+  int kv_heads = 0;      // K
+  int head_dim = 0;      // D, even
+  double rope_theta = 0;
+  float norm_eps = 0;
+};
+
+// Device memory. Its owner frees it; the bytes are zero at first and 64-byte aligned.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ protected:
+  Buffer(void* data, size_t bytes) : data_(data), bytes_(bytes) {}
+  void* data_;
+  size_t bytes_;
+};
+
+// A matrix W [rows = N, cols = K] of a checkpoint in host memory, row-major.
+struct HostMatrix {
+  const void* data = nullptr;
+  DType dtype = DType::kBf16;
+  int rows = 0;
+  int cols = 0;
+};
+
+// A weight matrix in the layout that its backend multiplies with; opaque to everyone else.
+struct PackedWeight {
+  std::unique_ptr<Buffer> data;
+  DType dtype = DType::kBf16;
+  int rows = 0;  // N, output features
+  int cols = 0;  // K, input features
+};
+
+// The K and V blocks of one layer; the layout inside a block is the backend's own.
+struct KvLayer {
+  void* data = nullptr;
+  int num_blocks = 0;
+};
+
+// A Batch as the backend sees it. Valid until the next Stage.
+struct DeviceBatch {
+  const int* tokens = nullptr;
+  const int* positions = nullptr;
+  const int* slots = nullptr;
+  const int* query_start = nullptr;
+  const int* context_length = nullptr;
+  const int* block_table = nullptr;
+  const int* logit_rows = nullptr;
+  int num_tokens = 0;
+  int num_sequences = 0;
+  int num_logits = 0;
+  int max_blocks = 0;
+};
+
+// What to do with one row of logits.
+struct SamplingRow {
+  int logits_row = 0;
+  const SamplingParams* params = nullptr;
+  // The sequence's tokens before the drawn one; read only where params has penalties.
+  std::span<const int> history;
+  // The drawn token's absolute position: with params->seed the whole source of randomness.
+  uint64_t position = 0;
+  // Alternatives wanted with log-probabilities; -1: no log-probability is needed.
+  int top_logprobs = -1;
+  // >= 0: nothing is drawn; the log-probability of this id is wanted.
+  int target = -1;
+};
+
+struct TokenAlternative {
+  int id = 0;
+  float logprob = 0;
+};
+
+struct SampledToken {
+  int id = 0;
+  // Of the raw model distribution, natural logarithm; 0 where not asked for.
+  float logprob = 0;
+  std::vector<TokenAlternative> alternatives;  // most probable first
+};
+
+// The seam between the one forward pass and the hardware: fused, batch-level verbs. Activations
+// are `activation_dtype()`, the residual stream and the outputs of Matmul are f32.
+//
+// Every verb computes a row as a function of that row's inputs and its absolute position alone, bit
+// for bit, whatever else is in the batch and whatever the number of threads (invariant I1).
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // "cpu", or the GPU's name.
+  virtual std::string device() const = 0;
+  // Names everything that bits depend on besides weights: kernel set, dtype, version of the
+  // arithmetic.
+  virtual std::string numerics() const = 0;
+  // kBf16 or kF32.
+  virtual DType activation_dtype() const = 0;
+
+  // --- memory -------------------------------------------------------------------------------
+  virtual std::unique_ptr<Buffer> Allocate(size_t bytes) = 0;
+  // The parts stacked along N (q, k, v into one), rounded to the backend's dtype.
+  // REQUIRES: parts not empty, equal cols.
+  virtual PackedWeight Pack(std::span<const HostMatrix> parts) = 0;
+  // A norm's weights as f32: 1 x n.
+  virtual std::unique_ptr<Buffer> UploadVector(const HostMatrix& vector) = 0;
+  // Blocks for `layers` layers. Called once. Pages are touched only when used.
+  virtual absl::Status AllocateKv(int layers, int num_blocks) = 0;
+  virtual KvLayer Kv(int layer) = 0;
+  // Bytes of one block over all of `layers` layers.
+  virtual size_t KvBlockBytes(int layers) const = 0;
+  // The batch may change or die once this returns.
+  virtual const DeviceBatch& Stage(const Batch& batch) = 0;
+
+  // --- one layer's verbs, in the order of the forward pass --------------------------------------
+  // x[t] = table[tokens[t]].  x: [T, hidden] f32
+  virtual void Embed(Tensor x, const PackedWeight& table, const DeviceBatch& batch) = 0;
+  // residual += x (where x.data is not null); out = residual / rms(residual) * w, with
+  // rms = sqrt(mean(residual^2) + eps) in f32 (Zhang & Sennrich 2019).
+  // out: [T, n] activation dtype; residual, x: [T, n] f32; w: [1, n] f32
+  virtual void AddRmsNorm(Tensor out, Tensor residual, Tensor x, Tensor w, float eps) = 0;
+  // out = x w^T.  out: [T, N] f32; x: [T, K] activation dtype
+  virtual void Matmul(Tensor out, Tensor x, const PackedWeight& w) = 0;
+  // Per head of q and k: RMSNorm over D with its weights, then rotary embedding at the row's
+  // position (Su et al. 2021; pairs i, i + D/2); q is written back, k and v go to their slots.
+  // qkv: [T, (H + 2K) * D] f32; q_norm, k_norm: [1, D] f32
+  virtual void NormRopeStore(Tensor qkv, Tensor q_norm, Tensor k_norm, KvLayer kv,
+                             const DeviceBatch& batch) = 0;
+  // Causal grouped-query attention with scale 1/sqrt(D) over the paged cache.
+  // out: [T, H * D] activation dtype; qkv: as NormRopeStore left it
+  virtual void Attention(Tensor out, Tensor qkv, KvLayer kv, const DeviceBatch& batch) = 0;
+  // out = silu(gate) * up.  out: [T, F] activation dtype; gate_up: [T, 2F] f32, gate first
+  virtual void SiluMul(Tensor out, Tensor gate_up) = 0;
+  // out[r] = x[logit_rows[r]].  out: [R, n], x: [T, n], same dtype
+  virtual void GatherRows(Tensor out, Tensor x, const DeviceBatch& batch) = 0;
+
+  // --- the end of a step --------------------------------------------------------------------
+  // Enqueues; the results come from Collect, in the rows' order. logits: [R, V] f32, overwritten.
+  // What the rows point to must live until Collect has returned.
+  virtual void Sample(Tensor logits, std::span<const SamplingRow> rows) = 0;
+  virtual std::span<const SampledToken> Collect() = 0;
+
+  // Copies whole blocks, all layers: (from, to).
+  virtual void CopyBlocks(std::span<const std::pair<int, int>> copies) = 0;
+};
+
+}  // namespace kvasir
+
+#endif  // KVASIR_ENGINE_BACKEND_BACKEND_H_

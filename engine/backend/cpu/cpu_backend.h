@@ -1,0 +1,24 @@
+#ifndef KVASIR_ENGINE_BACKEND_CPU_CPU_BACKEND_H_
+#define KVASIR_ENGINE_BACKEND_CPU_CPU_BACKEND_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/backend/backend.h"
+
+namespace kvasir {
+
+struct CpuBackendOptions {
+  AttentionShape attention;
+  DType dtype = DType::kBf16;  // kBf16 or kF32: weights, activations and KV
+  int threads = 0;             // 0: one per available core
+  // "auto", "avx512bf16", "avx512", "avx2". FAILED_PRECONDITION where this CPU has not got it.
+  std::string kernel = "auto";
+};
+
+absl::StatusOr<std::unique_ptr<Backend>> CreateCpuBackend(const CpuBackendOptions& options);
+
+}  // namespace kvasir
+
+#endif  // KVASIR_ENGINE_BACKEND_CPU_CPU_BACKEND_H_

@@ -1,0 +1,40 @@
+#ifndef KVASIR_ENGINE_BATCH_H_
+#define KVASIR_ENGINE_BATCH_H_
+
+#include <vector>
+
+namespace kvasir {
+
+// Tokens of one KV block. A backend's attention tile is a multiple of it.
+inline constexpr int kBlockTokens = 16;
+
+// One step of the model over S sequences and T tokens, ragged: chunks of prompts and single
+// decode tokens mix freely. Sequence s owns the rows query_start[s] .. query_start[s + 1).
+struct Batch {
+  std::vector<int> tokens;          // [T] ids
+  std::vector<int> positions;       // [T] absolute position in its sequence
+  std::vector<int> slots;           // [T] where K and V go: block * kBlockTokens + offset
+  std::vector<int> query_start;     // [S + 1] ascending, 0 .. T
+  std::vector<int> context_length;  // [S] keys that the sequence's last row sees, itself included
+  std::vector<int> block_table;     // [S, max_blocks] unused entries -1
+  std::vector<int> logit_rows;      // [R] rows whose logits are wanted, ascending
+  int max_blocks = 0;
+
+  int num_tokens() const { return static_cast<int>(tokens.size()); }
+  int num_sequences() const { return static_cast<int>(context_length.size()); }
+  int num_logits() const { return static_cast<int>(logit_rows.size()); }
+
+  // Keeps the capacity: a steady decode step allocates nothing.
+  void Clear() {
+    for (std::vector<int>* v : {&tokens, &positions, &slots, &query_start, &context_length,
+                                &block_table, &logit_rows}) {
+      v->clear();
+    }
+    query_start.push_back(0);
+    max_blocks = 0;
+  }
+};
+
+}  // namespace kvasir
+
+#endif  // KVASIR_ENGINE_BATCH_H_

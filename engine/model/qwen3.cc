@@ -1,0 +1,79 @@
+#include "engine/model/qwen3.h"
+
+#include <string>
+
+#include "engine/check.h"
+
+namespace kvasir {
+
+Qwen3::Qwen3(const ModelConfig& config, const Weights& weights, Backend& backend, int max_tokens,
+             int max_logits)
+    : config_(config),
+      weights_(weights),
+      backend_(backend),
+      max_tokens_(max_tokens),
+      max_logits_(max_logits) {
+  const size_t f32 = sizeof(float);
+  const size_t activation = SizeOf(backend.activation_dtype());
+  const size_t t = max_tokens;
+  const size_t r = max_logits;
+  residual_ = backend.Allocate(t * config.hidden * f32);
+  delta_ = backend.Allocate(t * config.hidden * f32);
+  normed_ = backend.Allocate(t * config.hidden * activation);
+  qkv_ = backend.Allocate(t * config.qkv_rows() * f32);
+  attended_ = backend.Allocate(t * config.heads * config.head_dim * activation);
+  gate_up_ = backend.Allocate(t * 2 * config.ffn * f32);
+  mlp_ = backend.Allocate(t * config.ffn * activation);
+  last_ = backend.Allocate(r * config.hidden * activation);
+  logits_ = backend.Allocate(r * config.vocab * f32);
+}
+
+Tensor Qwen3::Forward(const Batch& batch) {
+  const int T = batch.num_tokens();
+  const int R = batch.num_logits();
+  KVASIR_CHECK(T > 0 && T <= max_tokens_ && R <= max_logits_);
+  const DType act = backend_.activation_dtype();
+  const float eps = config_.norm_eps;
+  const Tensor residual = View(residual_, DType::kF32, T, config_.hidden);
+  const Tensor delta = View(delta_, DType::kF32, T, config_.hidden);
+  const Tensor normed = View(normed_, act, T, config_.hidden);
+  const Tensor qkv = View(qkv_, DType::kF32, T, config_.qkv_rows());
+  const Tensor attended = View(attended_, act, T, config_.heads * config_.head_dim);
+  const Tensor gate_up = View(gate_up_, DType::kF32, T, 2 * config_.ffn);
+  const Tensor mlp = View(mlp_, act, T, config_.ffn);
+  const auto probe = [&](int layer, const char* name, Tensor value) {
+    if (probe_) probe_(layer < 0 ? name : std::to_string(layer) + "." + name, value);
+  };
+
+  const DeviceBatch& staged = backend_.Stage(batch);
+  backend_.Embed(residual, weights_.embedding, staged);
+  probe(-1, "embed", residual);
+  Tensor added;  // what the block before adds to the residual stream; nothing yet
+  for (int i = 0; i < config_.layers; ++i) {
+    const LayerWeights& layer = weights_.layers[i];
+    const KvLayer kv = backend_.Kv(i);
+    backend_.AddRmsNorm(normed, residual, added, layer.input_norm.tensor(), eps);
+    backend_.Matmul(qkv, normed, layer.qkv);
+    backend_.NormRopeStore(qkv, layer.q_norm.tensor(), layer.k_norm.tensor(), kv, staged);
+    backend_.Attention(attended, qkv, kv, staged);
+    backend_.Matmul(delta, attended, layer.o);
+    probe(i, "attention", delta);
+    backend_.AddRmsNorm(normed, residual, delta, layer.post_norm.tensor(), eps);
+    backend_.Matmul(gate_up, normed, layer.gate_up);
+    backend_.SiluMul(mlp, gate_up);
+    backend_.Matmul(delta, mlp, layer.down);
+    probe(i, "mlp", delta);
+    added = delta;
+  }
+  backend_.AddRmsNorm(normed, residual, added, weights_.final_norm.tensor(), eps);
+  probe(-1, "final", normed);
+  const Tensor logits = View(logits_, DType::kF32, R, config_.vocab);
+  if (R > 0) {
+    const Tensor last = View(last_, act, R, config_.hidden);
+    backend_.GatherRows(last, normed, staged);
+    backend_.Matmul(logits, last, weights_.head());
+  }
+  return logits;
+}
+
+}  // namespace kvasir
