@@ -1,0 +1,156 @@
+#ifndef KVASIR_ENGINE_ENGINE_H_
+#define KVASIR_ENGINE_ENGINE_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "engine/model/weights.h"
+#include "engine/sampling.h"
+#include "engine/schedule/request.h"
+
+namespace kvasir {
+
+enum class DTypeChoice { kAuto, kBf16, kF32 };
+
+struct EngineOptions {
+  std::filesystem::path model_dir;
+  DTypeChoice dtype = DTypeChoice::kAuto;  // auto: the checkpoint's; f16 runs as bf16
+  std::string cpu_kernel = "auto";
+  int threads = 0;            // 0: one per available core
+  int64_t kv_memory = 0;      // bytes; 0: half of what is free once the weights are loaded
+  int max_step_tokens = 512;  // rows of one step
+  int max_running = 64;       // calls in one step
+  int max_queue = 1024;       // calls that wait; more: QUEUE_FULL
+  LoadProgress progress;      // may be null
+};
+
+struct ModelInfo {
+  std::string model_name;
+  std::string fingerprint;
+  uint32_t vocab_size = 0;
+  uint32_t max_context = 0;
+  std::vector<int> eos_token_ids;
+  SamplingOverrides default_sampling;
+  std::string device;
+  std::string dtype;
+  std::string numerics;
+  uint64_t kv_tokens = 0;
+};
+
+struct SessionInfo {
+  std::string session_id;
+  uint64_t length = 0;
+  uint64_t cached_tokens = 0;
+  bool busy = false;
+  absl::Time create_time, last_use_time;
+  std::optional<absl::Time> expire_time;
+  std::string parent_session_id;
+  std::map<std::string, std::string> labels;
+  SamplingOverrides sampling;  // the seed is always set
+  std::string last_request_id;
+  uint64_t last_base_length = 0;
+  FinishReason last_finish_reason = FinishReason::kUnspecified;
+};
+
+struct CreateSessionRequest {
+  std::string session_id;  // empty: 128 random bits
+  std::vector<int> initial_ids;
+  std::optional<absl::Duration> ttl;
+  std::map<std::string, std::string> labels;
+  SamplingOverrides sampling;
+};
+
+struct ListSessionsRequest {
+  uint32_t page_size = 0;  // 0: 100; at most 1,000
+  std::string page_token;
+  std::map<std::string, std::string> labels;
+};
+
+struct SessionPage {
+  std::vector<SessionInfo> sessions;  // ordered by id
+  std::string next_page_token;
+};
+
+// Since the start, and now. Read from any thread.
+struct EngineStats {
+  uint64_t steps = 0;
+  uint64_t input_tokens = 0;
+  uint64_t cached_tokens = 0;
+  uint64_t computed_tokens = 0;
+  uint64_t generated_tokens = 0;
+  uint64_t evicted_blocks = 0;
+  uint64_t paused_calls = 0;  // times a running call gave up its blocks to an older one
+  int64_t sessions = 0;
+  int64_t running = 0;
+  int64_t waiting = 0;
+  int64_t kv_blocks_used = 0;
+  int64_t kv_blocks_total = 0;
+};
+
+// Sessions, cache, scheduler and model behind one owner thread: every method posts to its mailbox
+// and returns at once. Thread-safe.
+//
+// Callbacks run on the engine's thread and must return at once. After destruction has begun no
+// callback runs that has not been promised: running calls end with CANCELLED.
+class Engine {
+ public:
+  template <typename T>
+  using Callback = absl::AnyInvocable<void(absl::StatusOr<T>)>;
+  using CallId = uint64_t;
+  // Seconds and rows of one step, on the engine's thread.
+  using StepObserver = absl::AnyInvocable<void(double seconds, int tokens)>;
+
+  // Loads the model. Errors name file and field.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(EngineOptions options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  CallId Generate(GenerateRequest request, std::shared_ptr<GenerateSink> sink);
+  // The call ends with CANCELLED within one step, its session settled. Unknown or ended: no effect.
+  void Cancel(CallId call);
+  // The sink has room again.
+  void Resume(CallId call);
+
+  void CreateSession(CreateSessionRequest request, Callback<SessionInfo> done);
+  void GetSession(std::string session_id, Callback<SessionInfo> done);
+  void ListSessions(ListSessionsRequest request, Callback<SessionPage> done);
+  void ForkSession(std::string session_id, std::string new_session_id,
+                   std::optional<uint64_t> length, Callback<SessionInfo> done);
+  void TruncateSession(std::string session_id, uint64_t length,
+                       std::optional<uint64_t> expected_length, Callback<SessionInfo> done);
+  // Cancels a running call first.
+  void DeleteSession(std::string session_id, absl::AnyInvocable<void(absl::Status)> done);
+  // The ids from `offset` on. Past the end: OUT_OF_RANGE.
+  void ReadSession(std::string session_id, uint64_t offset, Callback<std::vector<int>> done);
+
+  // From now on new calls get UNAVAILABLE / DRAINING; `idle` runs when the last one has ended.
+  void Drain(absl::AnyInvocable<void()> idle);
+
+  const ModelInfo& model_info() const;
+  EngineStats stats() const;
+  // REQUIRES: called before the first Generate.
+  void set_step_observer(StepObserver observer);
+
+  // For tests and tools: drops all blocks of idle sessions, as memory pressure would.
+  void DropIdleBlocks(absl::AnyInvocable<void()> done);
+
+ private:
+  class Core;
+  explicit Engine(std::unique_ptr<Core> core);
+  std::unique_ptr<Core> core_;
+};
+
+}  // namespace kvasir
+
+#endif  // KVASIR_ENGINE_ENGINE_H_
