@@ -26,8 +26,8 @@ struct Batch {
 
   // Keeps the capacity: a steady decode step allocates nothing.
   void Clear() {
-    for (std::vector<int>* v : {&tokens, &positions, &slots, &query_start, &context_length,
-                                &block_table, &logit_rows}) {
+    for (std::vector<int>* v :
+         {&tokens, &positions, &slots, &query_start, &context_length, &block_table, &logit_rows}) {
       v->clear();
     }
     query_start.push_back(0);

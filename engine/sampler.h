@@ -14,6 +14,7 @@ namespace kvasir {
 struct SamplerScratch {
   std::vector<std::pair<float, int>> candidates;  // (logit, id)
   std::vector<double> mass;
+  std::vector<float> raw;   // [V]
   std::vector<int> counts;  // [V] all zero between calls
 };
 
@@ -25,8 +26,8 @@ double UniformAt(uint64_t seed, uint64_t position);
 // The whole chain on one row: logprobs of the raw distribution where asked for, then logit_bias ->
 // repetition, frequency, presence penalties -> greedy (ties: lowest id) or temperature -> top_k
 // (ties with the k-th kept) -> top_p (i stays iff the mass strictly above it is < p) -> min_p ->
-// a draw at (seed, position). After each filter probabilities are renormalised; sums and the draw
-// run in (logit descending, id ascending) order.
+// a draw at (seed, position). Where no logit is finite out.id is -1. After each filter
+// probabilities are renormalised; sums and the draw run in (logit descending, id ascending) order.
 // `logits` [V] are overwritten. Reuses `out`'s capacity.
 void SampleRow(std::span<float> logits, const SamplingRow& row, SamplerScratch& scratch,
                SampledToken& out);

@@ -18,9 +18,9 @@ namespace kvasir {
 // What a backend must know of the model to do attention. Qwen3's letters: H query heads, K kv
 // heads, D head_dim.
 struct AttentionShape {
-  int heads = 0;         // H, a multiple of kv_heads
-  int kv_heads = 0;      // K
-  int head_dim = 0;      // D, even
+  int heads = 0;     // H, a multiple of kv_heads
+  int kv_heads = 0;  // K
+  int head_dim = 0;  // D, even
   double rope_theta = 0;
   float norm_eps = 0;
 };
