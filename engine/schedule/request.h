@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "engine/cache/session.h"
 #include "engine/sampling.h"
 
 namespace kvasir {
@@ -27,8 +28,6 @@ struct GenerateRequest {
   bool prompt_logprobs = false;
   std::string request_id;
 };
-
-enum class FinishReason { kUnspecified, kStopToken, kMaxNewTokens, kMaxContext, kInterrupted };
 
 struct TokenLogprob {
   struct Alternative {

@@ -1,0 +1,45 @@
+#ifndef KVASIR_ENGINE_CACHE_SESSION_H_
+#define KVASIR_ENGINE_CACHE_SESSION_H_
+
+#include <cstdint>
+#include <list>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "engine/sampling.h"
+
+namespace kvasir {
+
+enum class FinishReason { kUnspecified, kStopToken, kMaxNewTokens, kMaxContext, kInterrupted };
+
+// A session IS its list of token ids; the blocks are a cache of what the model computed for a
+// prefix of it, and may be dropped at any time.
+struct Session {
+  std::string id;  // empty: one-shot, in no table
+  // The committed tokens, then the input of a running call until its first token commits both.
+  std::vector<int> tokens;
+  size_t committed = 0;  // the length that everyone else sees
+  // K and V of tokens[0, cached) are in `blocks`. cached <= tokens.size()
+  size_t cached = 0;
+  std::vector<int> blocks;  // exactly enough for `cached`, between steps
+
+  bool busy = false;  // a call waits or runs
+  absl::Time create_time, last_use_time;
+  std::optional<absl::Duration> ttl;
+  std::string parent_id;
+  std::map<std::string, std::string> labels;
+  SamplingOverrides sampling;  // the seed is always set
+  std::string last_request_id;
+  uint64_t last_base_length = 0;
+  FinishReason last_finish_reason = FinishReason::kUnspecified;
+
+  // Its place in the table's list of sessions whose blocks may be evicted, if it has one.
+  std::optional<std::list<Session*>::iterator> evictable;
+};
+
+}  // namespace kvasir
+
+#endif  // KVASIR_ENGINE_CACHE_SESSION_H_

@@ -1,0 +1,81 @@
+#include "engine/cache/session_table.h"
+
+#include <algorithm>
+
+#include "engine/check.h"
+
+namespace kvasir {
+
+Session* SessionTable::Find(const std::string& id) {
+  const auto it = sessions_.find(id);
+  return it == sessions_.end() ? nullptr : it->second.get();
+}
+
+Session& SessionTable::Insert(std::unique_ptr<Session> session) {
+  Session& inserted = *session;
+  KVASIR_CHECK(sessions_.emplace(inserted.id, std::move(session)).second);
+  Unpin(inserted);
+  return inserted;
+}
+
+void SessionTable::Erase(Session& session) {
+  KVASIR_CHECK(!session.busy);
+  Pin(session);
+  cache_.Truncate(session, 0);
+  sessions_.erase(session.id);
+}
+
+void SessionTable::Pin(Session& session) {
+  if (!session.evictable) return;
+  evictable_.erase(*session.evictable);
+  session.evictable.reset();
+}
+
+void SessionTable::Unpin(Session& session) {
+  Pin(session);
+  session.evictable = evictable_.insert(evictable_.end(), &session);
+}
+
+bool SessionTable::Evict(int blocks) {
+  for (const bool take_shared : {false, true}) {
+    for (Session* session : evictable_) {
+      while (cache_.allocator().free() < blocks && !session->blocks.empty() &&
+             (take_shared || !cache_.TailIsShared(*session))) {
+        cache_.DropTail(*session);
+        ++evicted_blocks_;
+      }
+    }
+  }
+  return cache_.allocator().free() >= blocks;
+}
+
+std::optional<absl::Time> SessionTable::Expire(absl::Time now) {
+  std::optional<absl::Time> next;
+  for (auto it = sessions_.begin(); it != sessions_.end();) {
+    Session& session = *(it++)->second;
+    const std::optional<absl::Time> expires = ExpireTime(session);
+    if (!expires || session.busy) continue;
+    if (*expires <= now) {
+      Erase(session);
+    } else {
+      next = next ? std::min(*next, *expires) : *expires;
+    }
+  }
+  return next;
+}
+
+std::vector<Session*> SessionTable::List(const std::string& after, size_t count,
+                                         const std::map<std::string, std::string>& labels) {
+  std::vector<Session*> page;
+  for (auto it = sessions_.upper_bound(after); it != sessions_.end() && page.size() < count; ++it) {
+    const auto& own = it->second->labels;
+    const bool matches = std::all_of(labels.begin(), labels.end(), [&](const auto& wanted) {
+      const auto found = own.find(wanted.first);
+      return found != own.end() && found->second == wanted.second;
+    });
+    if (matches) page.push_back(it->second.get());
+  }
+  return page;
+}
+
+}  // namespace kvasir

@@ -1,0 +1,62 @@
+#ifndef KVASIR_ENGINE_CACHE_SESSION_TABLE_H_
+#define KVASIR_ENGINE_CACHE_SESSION_TABLE_H_
+
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "engine/cache/kv_cache.h"
+#include "engine/cache/session.h"
+
+namespace kvasir {
+
+// All named sessions, and which of them may lose blocks: every session that no running call uses,
+// least recently used first.
+class SessionTable {
+ public:
+  explicit SessionTable(KvCache& cache) : cache_(cache) {}
+
+  // Null where there is none.
+  Session* Find(const std::string& id);
+  // REQUIRES: the id is new.
+  Session& Insert(std::unique_ptr<Session> session);
+  // Frees its blocks. REQUIRES: not busy.
+  void Erase(Session& session);
+
+  // A running call starts or stops using the session's blocks. Touches make it most recent.
+  void Pin(Session& session);
+  void Unpin(Session& session);
+
+  // Evicts until `blocks` are free: tail blocks that no one shares first, oldest session first,
+  // then shared ones. False where all that may go has gone and that is not enough.
+  bool Evict(int blocks);
+  uint64_t evicted_blocks() const { return evicted_blocks_; }
+
+  // Erases the sessions whose idle time has run out, and tells when the next one will.
+  std::optional<absl::Time> Expire(absl::Time now);
+
+  // Up to `count` sessions with ids after `after`, carrying all of `labels`, ordered by id.
+  std::vector<Session*> List(const std::string& after, size_t count,
+                             const std::map<std::string, std::string>& labels);
+  size_t size() const { return sessions_.size(); }
+
+ private:
+  KvCache& cache_;
+  std::map<std::string, std::unique_ptr<Session>> sessions_;
+  std::list<Session*> evictable_;  // least recently used first
+  uint64_t evicted_blocks_ = 0;
+};
+
+// When an idle session expires.
+inline std::optional<absl::Time> ExpireTime(const Session& session) {
+  if (!session.ttl) return std::nullopt;
+  return session.last_use_time + *session.ttl;
+}
+
+}  // namespace kvasir
+
+#endif  // KVASIR_ENGINE_CACHE_SESSION_TABLE_H_

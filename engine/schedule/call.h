@@ -1,0 +1,44 @@
+#ifndef KVASIR_ENGINE_SCHEDULE_CALL_H_
+#define KVASIR_ENGINE_SCHEDULE_CALL_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/time/time.h"
+#include "engine/cache/session.h"
+#include "engine/sampling.h"
+#include "engine/schedule/request.h"
+
+namespace kvasir {
+
+// One Generate call on its way through the scheduler.
+struct Call {
+  uint64_t id = 0;
+  GenerateRequest request;
+  std::shared_ptr<GenerateSink> sink;
+
+  Session* session = nullptr;         // holds the input behind its committed tokens
+  std::unique_ptr<Session> one_shot;  // where the session has no name
+  bool created_session = false;       // by create_if_missing
+  SamplingParams params;
+  size_t base_length = 0;  // of the session before this call's input
+  uint32_t max_new_tokens = 0;
+  FinishReason finish_at_max = FinishReason::kMaxNewTokens;  // when max_new_tokens are there
+
+  bool running = false;            // admitted: its session is pinned
+  bool started = false;            // OnStarted has been sent
+  uint32_t generated = 0;          // tokens appended to the session
+  size_t next_prompt_logprob = 0;  // position of the next input token whose logprob is owed
+  uint32_t cached_tokens = 0;
+  uint32_t computed_tokens = 0;
+  absl::Time arrived, admitted, first_token;
+
+  size_t input_end() const { return base_length + request.input_ids.size(); }
+  // Tokens whose K and V are still to be computed.
+  size_t pending() const { return session->tokens.size() - session->cached; }
+  bool wants_token() const { return generated < max_new_tokens; }
+};
+
+}  // namespace kvasir
+
+#endif  // KVASIR_ENGINE_SCHEDULE_CALL_H_
