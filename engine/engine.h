@@ -1,6 +1,7 @@
 #ifndef KVASIR_ENGINE_ENGINE_H_
 #define KVASIR_ENGINE_ENGINE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -100,8 +101,8 @@ struct EngineStats {
 // Sessions, cache, scheduler and model behind one owner thread: every method posts to its mailbox
 // and returns at once. Thread-safe.
 //
-// Callbacks run on the engine's thread and must return at once. After destruction has begun no
-// callback runs that has not been promised: running calls end with CANCELLED.
+// Callbacks run on the engine's thread and must return at once. Destruction ends running calls with
+// CANCELLED. REQUIRES: no method is called once destruction has begun.
 class Engine {
  public:
   template <typename T>
@@ -149,6 +150,7 @@ class Engine {
   class Core;
   explicit Engine(std::unique_ptr<Core> core);
   std::unique_ptr<Core> core_;
+  std::atomic<CallId> next_call_{1};
 };
 
 }  // namespace kvasir

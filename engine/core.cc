@@ -1,0 +1,265 @@
+#include "engine/core.h"
+
+#include <sys/sysinfo.h>
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "engine/backend/cpu/cpu_backend.h"
+#include "engine/check.h"
+
+namespace kvasir {
+namespace {
+
+// Bytes that the kernel could give without swapping.
+int64_t AvailableMemory() {
+  std::ifstream meminfo("/proc/meminfo");
+  std::string key;
+  for (int64_t kib = 0; meminfo >> key >> kib; meminfo.ignore(64, '\n')) {
+    if (key == "MemAvailable:") return kib * 1024;
+  }
+  struct sysinfo info = {};
+  sysinfo(&info);
+  return int64_t(info.freeram) * info.mem_unit;
+}
+
+absl::StatusOr<int> CountKvBlocks(const EngineOptions& options, const ModelConfig& config,
+                                  const Backend& backend) {
+  const int64_t block_bytes = static_cast<int64_t>(backend.KvBlockBytes(config.layers));
+  const int64_t memory = options.kv_memory > 0 ? options.kv_memory : AvailableMemory() / 2;
+  const int64_t blocks = memory / block_bytes;
+  if (blocks < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("--kv-memory: ", memory,
+                                                   " bytes hold no block of ", kBlockTokens,
+                                                   " tokens (", block_bytes, " bytes)"));
+  }
+  // Slots are ints.
+  return static_cast<int>(
+      std::min<int64_t>(blocks, std::numeric_limits<int>::max() / kBlockTokens));
+}
+
+DType ChooseDType(DTypeChoice choice, const ModelConfig& config) {
+  if (choice == DTypeChoice::kAuto) {
+    return config.dtype == DType::kF32 ? DType::kF32 : DType::kBf16;
+  }
+  return choice == DTypeChoice::kF32 ? DType::kF32 : DType::kBf16;
+}
+
+std::string ModelName(const std::filesystem::path& dir) {
+  const std::filesystem::path path = std::filesystem::absolute(dir).lexically_normal();
+  return (path.has_filename() ? path.filename() : path.parent_path().filename()).string();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine::Core::Model>> Engine::Core::Load(
+    const EngineOptions& options) {
+  auto model = std::make_unique<Model>();
+  const absl::StatusOr<std::string> config_json = ReadFile(options.model_dir / "config.json");
+  if (!config_json.ok()) return config_json.status();
+  absl::StatusOr<ModelConfig> config = ParseModelConfig(*config_json);
+  if (!config.ok()) return config.status();
+  model->config = *config;
+
+  std::string generation_json;  // the file may be absent
+  const std::filesystem::path generation_path = options.model_dir / "generation_config.json";
+  if (std::filesystem::exists(generation_path)) {
+    absl::StatusOr<std::string> read = ReadFile(generation_path);
+    if (!read.ok()) return read.status();
+    generation_json = *std::move(read);
+  }
+  absl::StatusOr<GenerationConfig> generation =
+      ParseGenerationConfig(generation_json, *config_json, *config);
+  if (!generation.ok()) return generation.status();
+  model->generation = *std::move(generation);
+
+  CpuBackendOptions cpu;
+  cpu.attention = {.heads = config->heads,
+                   .kv_heads = config->kv_heads,
+                   .head_dim = config->head_dim,
+                   .rope_theta = config->rope_theta,
+                   .norm_eps = config->norm_eps};
+  cpu.dtype = ChooseDType(options.dtype, *config);
+  cpu.threads = options.threads;
+  cpu.kernel = options.cpu_kernel;
+  absl::StatusOr<std::unique_ptr<Backend>> backend = CreateCpuBackend(cpu);
+  if (!backend.ok()) return backend.status();
+  model->backend = *std::move(backend);
+
+  absl::StatusOr<Weights> weights =
+      LoadWeights(options.model_dir, model->config, *model->backend, options.progress);
+  if (!weights.ok()) return weights.status();
+  model->weights = *std::move(weights);
+
+  const absl::StatusOr<int> blocks = CountKvBlocks(options, model->config, *model->backend);
+  if (!blocks.ok()) return blocks.status();
+  model->kv_blocks = *blocks;
+  const absl::Status allocated = model->backend->AllocateKv(model->config.layers, *blocks);
+  if (!allocated.ok()) return allocated;
+
+  const uint64_t kv_tokens = uint64_t{static_cast<uint32_t>(*blocks)} * kBlockTokens;
+  model->info = {.model_name = ModelName(options.model_dir),
+                 .fingerprint = model->weights.fingerprint,
+                 .vocab_size = static_cast<uint32_t>(model->config.vocab),
+                 .max_context = static_cast<uint32_t>(model->config.max_positions),
+                 .eos_token_ids = model->generation.eos_token_ids,
+                 .default_sampling = model->generation.sampling,
+                 .device = model->backend->device(),
+                 .dtype = NameOf(cpu.dtype),
+                 .numerics = model->backend->numerics(),
+                 .kv_tokens = kv_tokens};
+  return model;
+}
+
+Engine::Core::Core(const EngineOptions& options, std::unique_ptr<Model> model)
+    : model_(std::move(model)),
+      limits_{options.max_step_tokens, options.max_running, options.max_queue},
+      qwen3_(model_->config, model_->weights, *model_->backend, options.max_step_tokens,
+             limits_.max_logits()),
+      cache_(model_->kv_blocks),
+      table_(cache_),
+      scheduler_(cache_, table_, limits_),
+      thread_([this] { Run(); }) {}
+
+Engine::Core::~Core() {
+  Post([this] { stopping_ = true; });
+  thread_.join();
+}
+
+EngineStats Engine::Core::stats() const {
+  const std::lock_guard lock(stats_mutex_);
+  return published_;
+}
+
+void Engine::Core::Publish() {
+  counters_.evicted_blocks = table_.evicted_blocks();
+  counters_.paused_calls = scheduler_.preemptions();
+  counters_.sessions = static_cast<int64_t>(table_.size());
+  counters_.running = scheduler_.running();
+  counters_.waiting = scheduler_.waiting();
+  counters_.kv_blocks_used = cache_.allocator().used();
+  counters_.kv_blocks_total = cache_.allocator().total();
+  const std::lock_guard lock(stats_mutex_);
+  published_ = counters_;
+}
+
+void Engine::Core::Run() {
+  std::vector<Mailbox::Task> tasks;
+  while (true) {
+    mailbox_.Take(tasks);
+    for (Mailbox::Task& task : tasks) task();
+    if (stopping_) break;
+    const absl::Time now = absl::Now();
+    if (next_expiry_ && *next_expiry_ <= now) next_expiry_ = table_.Expire(now);
+    const bool has_work = scheduler_.Plan(plan_);
+    AnnounceAdmitted();
+    if (has_work) RunStep();
+    if (idle_ && calls_.empty()) std::exchange(idle_, nullptr)();
+    Publish();
+    if (!has_work) mailbox_.Wait(next_expiry_);
+  }
+  // Everyone whose call or question is in by now gets an answer.
+  mailbox_.Take(tasks);
+  for (Mailbox::Task& task : tasks) task();
+  while (!calls_.empty()) {
+    Fail(*calls_.begin()->second, absl::CancelledError("the server is stopping"));
+  }
+}
+
+// --- the public face: everything is posted ------------------------------------------------------
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
+  absl::StatusOr<std::unique_ptr<Core::Model>> model = Core::Load(options);
+  if (!model.ok()) return model.status();
+  return std::unique_ptr<Engine>(new Engine(std::make_unique<Core>(options, *std::move(model))));
+}
+
+Engine::Engine(std::unique_ptr<Core> core) : core_(std::move(core)) {}
+Engine::~Engine() = default;
+
+Engine::CallId Engine::Generate(GenerateRequest request, std::shared_ptr<GenerateSink> sink) {
+  const CallId id = next_call_.fetch_add(1);
+  core_->Post(
+      [core = core_.get(), id, request = std::move(request), sink = std::move(sink)]() mutable {
+        core->StartCall(id, std::move(request), std::move(sink));
+      });
+  return id;
+}
+
+void Engine::Cancel(CallId call) {
+  core_->Post([core = core_.get(), call] {
+    core->CancelCall(call, absl::CancelledError("the call was cancelled"));
+  });
+}
+
+void Engine::Resume(CallId) {
+  core_->Post([] {});  // waking is enough: the scheduler asks every sink anew
+}
+
+void Engine::CreateSession(CreateSessionRequest request, Callback<SessionInfo> done) {
+  core_->Post([core = core_.get(), request = std::move(request), done = std::move(done)]() mutable {
+    done(core->CreateSession(std::move(request)));
+  });
+}
+
+void Engine::GetSession(std::string session_id, Callback<SessionInfo> done) {
+  core_->Post([core = core_.get(), id = std::move(session_id), done = std::move(done)]() mutable {
+    done(core->GetSession(id));
+  });
+}
+
+void Engine::ListSessions(ListSessionsRequest request, Callback<SessionPage> done) {
+  core_->Post([core = core_.get(), request = std::move(request), done = std::move(done)]() mutable {
+    done(core->ListSessions(request));
+  });
+}
+
+void Engine::ForkSession(std::string session_id, std::string new_session_id,
+                         std::optional<uint64_t> length, Callback<SessionInfo> done) {
+  core_->Post([core = core_.get(), id = std::move(session_id), new_id = std::move(new_session_id),
+               length, done = std::move(done)]() mutable {
+    done(core->ForkSession(id, std::move(new_id), length));
+  });
+}
+
+void Engine::TruncateSession(std::string session_id, uint64_t length,
+                             std::optional<uint64_t> expected_length, Callback<SessionInfo> done) {
+  core_->Post([core = core_.get(), id = std::move(session_id), length, expected_length,
+               done = std::move(done)]() mutable {
+    done(core->TruncateSession(id, length, expected_length));
+  });
+}
+
+void Engine::DeleteSession(std::string session_id, absl::AnyInvocable<void(absl::Status)> done) {
+  core_->Post([core = core_.get(), id = std::move(session_id), done = std::move(done)]() mutable {
+    done(core->DeleteSession(id));
+  });
+}
+
+void Engine::ReadSession(std::string session_id, uint64_t offset, Callback<std::vector<int>> done) {
+  core_->Post([core = core_.get(), id = std::move(session_id), offset,
+               done = std::move(done)]() mutable { done(core->ReadSession(id, offset)); });
+}
+
+void Engine::Drain(absl::AnyInvocable<void()> idle) {
+  core_->Post(
+      [core = core_.get(), idle = std::move(idle)]() mutable { core->Drain(std::move(idle)); });
+}
+
+void Engine::DropIdleBlocks(absl::AnyInvocable<void()> done) {
+  core_->Post([core = core_.get(), done = std::move(done)]() mutable {
+    core->DropIdleBlocks();
+    done();
+  });
+}
+
+const ModelInfo& Engine::model_info() const { return core_->info(); }
+EngineStats Engine::stats() const { return core_->stats(); }
+void Engine::set_step_observer(StepObserver observer) {
+  core_->set_step_observer(std::move(observer));
+}
+
+}  // namespace kvasir

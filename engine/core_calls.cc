@@ -1,0 +1,229 @@
+// The life of a Generate call: checked, begun, ended.
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "engine/check.h"
+#include "engine/core.h"
+#include "engine/error.h"
+
+namespace kvasir {
+namespace {
+
+constexpr uint32_t kMaxTopLogprobs = 20;
+constexpr size_t kMaxRequestId = 128;
+
+absl::Status Invalid(std::string_view field, std::string_view what) {
+  return MakeError(Reason::kInvalidField, absl::StrCat(std::string(field), ": ", std::string(what)),
+                   {{"field", std::string(field)}});
+}
+
+}  // namespace
+
+void Engine::Core::StartCall(CallId id, GenerateRequest request,
+                             std::shared_ptr<GenerateSink> sink) {
+  auto owned = std::make_unique<Call>();
+  Call& call = *owned;
+  call.id = id;
+  call.request = std::move(request);
+  call.sink = std::move(sink);
+  call.arrived = absl::Now();
+  absl::Status status = CheckRequest(call.request);
+  if (status.ok()) status = OpenSession(call);
+  if (!status.ok()) {
+    call.sink->OnError(status);
+    return;
+  }
+  calls_[id] = std::move(owned);
+  Begin(call);
+}
+
+absl::Status Engine::Core::CheckRequest(const GenerateRequest& request) const {
+  if (draining_ || stopping_) {
+    return MakeError(Reason::kDraining, "the server is draining: it takes no new calls");
+  }
+  if (!request.session_id.empty()) {
+    const absl::Status id = CheckSessionId("session_id", request.session_id);
+    if (!id.ok()) return id;
+  }
+  for (const auto& [field, ids] : {std::pair{"input_ids", &request.input_ids},
+                                   std::pair{"stop_token_ids", &request.stop_token_ids}}) {
+    const absl::Status status = CheckIds(field, *ids);
+    if (!status.ok()) return status;
+  }
+  const absl::Status sampling = ValidateSampling(request.sampling, model_->config.vocab);
+  if (!sampling.ok()) return sampling;
+  if (request.top_logprobs.value_or(0) > kMaxTopLogprobs) {
+    return Invalid("top_logprobs",
+                   absl::StrCat(*request.top_logprobs, " is over ", kMaxTopLogprobs));
+  }
+  if (request.request_id.size() > kMaxRequestId) {
+    return Invalid("request_id",
+                   absl::StrCat(request.request_id.size(), " bytes are over ", kMaxRequestId));
+  }
+  if (scheduler_.queue_full()) {
+    return MakeError(Reason::kQueueFull,
+                     absl::StrCat("the queue is full: ", limits_.max_queue, " calls wait"),
+                     {{"max_queue", absl::StrCat(limits_.max_queue)}}, absl::Seconds(1));
+  }
+  return absl::OkStatus();
+}
+
+// Finds or makes the call's session and checks the call against it. On success the call holds the
+// session, its input appended behind the committed tokens.
+absl::Status Engine::Core::OpenSession(Call& call) {
+  GenerateRequest& request = call.request;
+  std::unique_ptr<Session> fresh;
+  Session* session = nullptr;
+  if (!request.session_id.empty()) {
+    session = table_.Find(request.session_id);
+    if (session == nullptr && !request.create_if_missing)
+      return FindSession(request.session_id).status();
+  }
+  if (session == nullptr) {
+    fresh = std::make_unique<Session>();
+    session = fresh.get();
+    session->id = request.session_id;
+    session->create_time = session->last_use_time = call.arrived;
+    session->sampling.seed = request.sampling.seed.value_or(DrawSeed());
+  }
+  if (session->busy) return SessionBusy(*session);
+  if (request.expected_length && *request.expected_length != session->committed) {
+    return LengthMismatch(*request.expected_length, *session);
+  }
+  call.session = session;
+  call.base_length = session->committed;
+  const absl::Status fits = CheckFits(call);
+  if (!fits.ok()) return fits;
+
+  session->busy = true;
+  if (fresh != nullptr && session->id.empty()) {
+    call.one_shot = std::move(fresh);
+  } else if (fresh != nullptr) {
+    call.created_session = true;
+    table_.Insert(std::move(fresh));
+  }
+  session->tokens.insert(session->tokens.end(), request.input_ids.begin(), request.input_ids.end());
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Core::CheckFits(const Call& call) const {
+  const GenerateRequest& request = call.request;
+  const size_t end = call.input_end();
+  if (end == 0) {
+    return Invalid("input_ids", "empty, and so is the session: nothing to continue from");
+  }
+  const size_t max_positions = static_cast<size_t>(model_->config.max_positions);
+  if (end > max_positions) {
+    return MakeError(
+        Reason::kContextExceeded,
+        absl::StrCat("input_ids: session length ", call.base_length, " plus ",
+                     request.input_ids.size(), " new tokens exceed the context of ", max_positions),
+        {{"session_length", absl::StrCat(call.base_length)},
+         {"max_context", absl::StrCat(max_positions)}});
+  }
+  // The last token that is asked for needs no K and V.
+  const size_t asked = std::min<size_t>(request.max_new_tokens.value_or(1), max_positions - end);
+  const size_t stored = end + (asked > 0 ? asked - 1 : 0);
+  if (stored > model_->info.kv_tokens) {
+    return MakeError(Reason::kKvTooSmall,
+                     absl::StrCat("session length ", call.base_length, ", ",
+                                  request.input_ids.size(), " input_ids and max_new_tokens need ",
+                                  stored, " tokens of KV cache; the pool holds ",
+                                  model_->info.kv_tokens, " (--kv-memory)"),
+                     {{"kv_tokens", absl::StrCat(model_->info.kv_tokens)}});
+  }
+  return absl::OkStatus();
+}
+
+void Engine::Core::Begin(Call& call) {
+  Session& session = *call.session;
+  SamplingOverrides sampling =
+      Merge(call.request.sampling, Merge(session.sampling, model_->generation.sampling));
+  call.params = Resolve(sampling);
+  // A session can grow to the end of the context, or of the pool where that is smaller: one token
+  // more than the pool stores.
+  const size_t context = std::min<size_t>(model_->config.max_positions, model_->info.kv_tokens + 1);
+  const size_t room = context - std::min(context, call.input_end());
+  const uint32_t asked = call.request.max_new_tokens.value_or(std::numeric_limits<uint32_t>::max());
+  call.max_new_tokens = static_cast<uint32_t>(std::min<size_t>(asked, room));
+  call.finish_at_max = asked <= room ? FinishReason::kMaxNewTokens : FinishReason::kMaxContext;
+
+  // The logits that predict the first wanted token must be computed: keep the cache from covering
+  // the token before it.
+  size_t keep = session.tokens.size();
+  if (call.max_new_tokens > 0) keep = session.tokens.size() - 1;
+  call.next_prompt_logprob = call.input_end();
+  if (call.request.prompt_logprobs) {
+    call.next_prompt_logprob = call.base_length;
+    keep = std::min(keep, std::max<size_t>(call.base_length, 1) - 1);
+  }
+  if (session.cached > keep) cache_.Truncate(session, keep);
+
+  if (call.pending() > 0) {
+    scheduler_.Add(call);
+    return;
+  }
+  call.admitted = absl::Now();
+  call.cached_tokens = static_cast<uint32_t>(session.cached);
+  call.started = true;
+  call.sink->OnStarted({session.id, call.base_length, call.cached_tokens, call.params.seed});
+  Complete(call, call.finish_at_max);
+}
+
+void Engine::Core::CancelCall(CallId id, const absl::Status& why) {
+  const auto it = calls_.find(id);
+  if (it != calls_.end()) Fail(*it->second, why);
+}
+
+void Engine::Core::Drain(absl::AnyInvocable<void()> idle) {
+  draining_ = true;
+  idle_ = std::move(idle);
+}
+
+void Engine::Core::Complete(Call& call, FinishReason reason) {
+  call.session->committed = call.session->tokens.size();
+  Settle(call, reason);
+  const absl::Time now = absl::Now();
+  const absl::Time first = call.generated > 0 ? call.first_token : now;
+  call.sink->OnComplete({.finish_reason = reason,
+                         .session_length = call.session->committed,
+                         .input_tokens = static_cast<uint32_t>(call.request.input_ids.size()),
+                         .cached_tokens = call.cached_tokens,
+                         .computed_tokens = call.computed_tokens,
+                         .generated_tokens = call.generated,
+                         .queued = call.admitted - call.arrived,
+                         .prefill = first - call.admitted,
+                         .decode = now - first});
+  Forget(call);
+}
+
+void Engine::Core::Fail(Call& call, const absl::Status& status) {
+  Session& session = *call.session;
+  session.tokens.resize(session.committed);
+  cache_.Truncate(session, session.committed);
+  Settle(call, FinishReason::kInterrupted);
+  // What this call alone brought into being goes with it.
+  if (call.created_session && session.committed == 0) table_.Erase(session);
+  call.sink->OnError(status);
+  Forget(call);
+}
+
+void Engine::Core::Settle(Call& call, FinishReason reason) {
+  scheduler_.Remove(call);
+  Session& session = *call.session;
+  session.busy = false;
+  session.last_use_time = absl::Now();
+  session.last_request_id = call.request.request_id;
+  session.last_base_length = call.base_length;
+  session.last_finish_reason = reason;
+  if (session.ttl) next_expiry_ = absl::InfinitePast();
+}
+
+void Engine::Core::Forget(Call& call) {
+  if (call.one_shot) cache_.Truncate(*call.one_shot, 0);
+  calls_.erase(call.id);
+}
+
+}  // namespace kvasir
