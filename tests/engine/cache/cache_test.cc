@@ -1,0 +1,222 @@
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "engine/batch.h"
+#include "engine/cache/block_allocator.h"
+#include "engine/cache/kv_cache.h"
+#include "engine/cache/session_table.h"
+
+namespace kvasir {
+namespace {
+
+std::unique_ptr<Session> MakeSession(const std::string& id, int tokens) {
+  auto session = std::make_unique<Session>();
+  session->id = id;
+  session->tokens.assign(tokens, 1);
+  session->committed = tokens;
+  return session;
+}
+
+// As a step would: K and V of the first `length` tokens computed.
+std::vector<std::pair<int, int>> Compute(KvCache& cache, Session& session, size_t length) {
+  std::vector<std::pair<int, int>> copies;
+  cache.Reserve(session, length, copies);
+  session.cached = length;
+  return copies;
+}
+
+TEST(BlockAllocator, HandsOutEachBlockOnce) {
+  BlockAllocator allocator(3);
+  EXPECT_EQ(allocator.Allocate(), 0);
+  EXPECT_EQ(allocator.Allocate(), 1);
+  EXPECT_EQ(allocator.Allocate(), 2);
+  EXPECT_EQ(allocator.Allocate(), -1);
+  allocator.AddReference(1);
+  allocator.Release(1);
+  EXPECT_EQ(allocator.free(), 0);
+  allocator.Release(1);
+  EXPECT_EQ(allocator.free(), 1);
+  EXPECT_EQ(allocator.Allocate(), 1);
+}
+
+TEST(KvCache, ForkingCostsNoBlockAndSpeakingAtMostOne) {
+  KvCache cache(100);
+  auto source = MakeSession("source", 40);
+  Compute(cache, *source, 40);
+  const int before = cache.allocator().used();
+  auto fork = MakeSession("fork", 40);
+  cache.Share(*source, 40, *fork);
+  EXPECT_EQ(cache.allocator().used(), before);
+
+  fork->tokens.push_back(2);
+  const auto copies = Compute(cache, *fork, 41);
+  EXPECT_EQ(cache.allocator().used(), before + 1);
+  ASSERT_EQ(copies.size(), 1);  // 40 is within a block
+  EXPECT_EQ(copies[0].first, source->blocks.back());
+  EXPECT_EQ(copies[0].second, fork->blocks.back());
+  EXPECT_NE(source->blocks.back(), fork->blocks.back());
+}
+
+TEST(KvCache, AForkAtABlocksEdgeCopiesNothing) {
+  KvCache cache(100);
+  auto source = MakeSession("source", 64);
+  Compute(cache, *source, 64);
+  auto fork = MakeSession("fork", 32);
+  cache.Share(*source, 32, *fork);
+  EXPECT_EQ(fork->blocks.size(), 2);
+  EXPECT_TRUE(Compute(cache, *fork, 33).empty());
+}
+
+TEST(KvCache, TruncateKeepsTheBlockOfTheLastToken) {
+  KvCache cache(100);
+  auto session = MakeSession("a", 50);
+  Compute(cache, *session, 50);
+  EXPECT_EQ(cache.allocator().used(), 4);
+  cache.Truncate(*session, 33);
+  EXPECT_EQ(session->cached, 33);
+  EXPECT_EQ(cache.allocator().used(), 3);
+  cache.Truncate(*session, 40);  // more than is cached: nothing to forget
+  EXPECT_EQ(session->cached, 33);
+  cache.Truncate(*session, 0);
+  EXPECT_EQ(cache.allocator().used(), 0);
+}
+
+TEST(SessionTable, EvictsTheTailOfTheLeastRecentlyUsedFirst) {
+  KvCache cache(6);
+  SessionTable table(cache);
+  Session& a = table.Insert(MakeSession("a", 48));
+  Session& b = table.Insert(MakeSession("b", 48));
+  Compute(cache, a, 48);
+  Compute(cache, b, 48);
+  EXPECT_EQ(cache.allocator().free(), 0);
+  EXPECT_TRUE(table.Evict(2));
+  EXPECT_EQ(a.cached, 16);
+  EXPECT_EQ(b.cached, 48);
+  table.Unpin(a);  // used again: b is the oldest now
+  EXPECT_TRUE(table.Evict(3));
+  EXPECT_EQ(a.cached, 16);
+  EXPECT_EQ(b.cached, 32);
+}
+
+TEST(SessionTable, NeverEvictsAPinnedSession) {
+  KvCache cache(4);
+  SessionTable table(cache);
+  Session& a = table.Insert(MakeSession("a", 32));
+  Session& b = table.Insert(MakeSession("b", 32));
+  Compute(cache, a, 32);
+  Compute(cache, b, 32);
+  table.Pin(a);
+  EXPECT_FALSE(table.Evict(3));
+  EXPECT_EQ(a.cached, 32);
+  EXPECT_EQ(b.cached, 0);
+}
+
+TEST(SessionTable, EvictsSharedBlocksWhenNothingElseIsLeft) {
+  KvCache cache(4);
+  SessionTable table(cache);
+  Session& a = table.Insert(MakeSession("a", 64));
+  Compute(cache, a, 64);
+  Session& fork = table.Insert(MakeSession("fork", 64));
+  cache.Share(a, 64, fork);
+  EXPECT_TRUE(table.Evict(1));
+  EXPECT_TRUE(table.Evict(4));
+  EXPECT_EQ(cache.allocator().used(), 0);
+}
+
+TEST(SessionTable, ExpiresIdleSessionsOnly) {
+  KvCache cache(4);
+  SessionTable table(cache);
+  const absl::Time now = absl::UnixEpoch() + absl::Hours(1);
+  for (const char* id : {"busy", "old", "young"}) {
+    Session& session = table.Insert(MakeSession(id, 1));
+    session.ttl = absl::Minutes(10);
+    session.last_use_time = now - absl::Minutes(id == std::string("young") ? 5 : 15);
+    session.busy = id == std::string("busy");
+  }
+  EXPECT_EQ(table.Expire(now), now + absl::Minutes(5));
+  EXPECT_EQ(table.Find("old"), nullptr);
+  EXPECT_NE(table.Find("busy"), nullptr);
+  EXPECT_NE(table.Find("young"), nullptr);
+}
+
+TEST(SessionTable, ListsByIdAndLabels) {
+  KvCache cache(4);
+  SessionTable table(cache);
+  for (const char* id : {"c", "a", "b"}) {
+    table.Insert(MakeSession(id, 1)).labels = {{"even", id == std::string("b") ? "yes" : "no"}};
+  }
+  const auto ids = [](const std::vector<Session*>& sessions) {
+    std::string all;
+    for (const Session* session : sessions) all += session->id;
+    return all;
+  };
+  EXPECT_EQ(ids(table.List("", 10, {})), "abc");
+  EXPECT_EQ(ids(table.List("a", 1, {})), "b");
+  EXPECT_EQ(ids(table.List("", 10, {{"even", "no"}})), "ac");
+  EXPECT_EQ(ids(table.List("", 10, {{"odd", "no"}})), "");
+}
+
+// Random sharing, growing, cutting and eviction: every reference is accounted for at every moment.
+TEST(KvCache, CountsEveryReference) {
+  std::mt19937 random(17);
+  KvCache cache(40);
+  SessionTable table(cache);
+  std::vector<Session*> sessions;
+  for (int i = 0; i < 20000; ++i) {
+    Session* session = sessions.empty() ? nullptr : sessions[random() % sessions.size()];
+    switch (random() % 6) {
+      case 0:
+        if (sessions.size() < 12) {
+          sessions.push_back(&table.Insert(MakeSession(std::to_string(i), random() % 200)));
+        }
+        break;
+      case 1:
+        if (session != nullptr && sessions.size() < 12) {
+          const size_t length = random() % (session->tokens.size() + 1);
+          Session& fork = table.Insert(MakeSession(std::to_string(i), static_cast<int>(length)));
+          cache.Share(*session, length, fork);
+          sessions.push_back(&fork);
+        }
+        break;
+      case 2:
+        if (session != nullptr) cache.Truncate(*session, random() % (session->cached + 1));
+        break;
+      case 3:
+        if (session != nullptr) {
+          const size_t length =
+              session->cached + random() % (session->tokens.size() - session->cached + 1);
+          table.Pin(*session);
+          if (table.Evict(cache.BlocksToReserve(*session, length))) {
+            Compute(cache, *session, length);
+          }
+          table.Unpin(*session);
+        }
+        break;
+      case 4:
+        table.Evict(static_cast<int>(random() % 10));
+        break;
+      default:
+        if (session != nullptr && random() % 4 == 0) {
+          std::erase(sessions, session);
+          table.Erase(*session);
+        }
+    }
+    std::map<int, int> references;
+    for (const Session* s : sessions) {
+      ASSERT_EQ(s->blocks.size(), KvCache::BlocksFor(s->cached));
+      for (int block : s->blocks) ++references[block];
+    }
+    ASSERT_EQ(cache.allocator().used(), references.size());
+    for (const auto& [block, count] : references) {
+      ASSERT_EQ(cache.allocator().references(block), count);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kvasir
