@@ -42,6 +42,10 @@ function(kvasir_test)
   set_tests_properties(${A_NAME} PROPERTIES TIMEOUT ${A_TIMEOUT} LABELS "${A_LABELS}")
 endfunction()
 
+if(KVASIR_FUZZ)
+  add_custom_target(fuzz_targets)
+endif()
+
 # kvasir_fuzz(NAME n SOURCES ... [DEPS ...]): a libFuzzer target; its seeds lie in tests/fuzz/corpus/<n>.
 function(kvasir_fuzz)
   if(NOT KVASIR_FUZZ)
@@ -52,4 +56,5 @@ function(kvasir_fuzz)
   set_target_properties(${A_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
   target_link_libraries(${A_NAME} PRIVATE kvasir_flags ${A_DEPS})
   target_link_options(${A_NAME} PRIVATE -fsanitize=fuzzer)
+  add_dependencies(fuzz_targets ${A_NAME})
 endfunction()

@@ -1,0 +1,288 @@
+#!/usr/bin/env bash
+# Builds Kvasir and runs every test, stage by stage.
+# shellcheck disable=SC2317 # stages and linters are called by their names
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+STAGES=(setup build test clients lint asan tsan fuzz)
+QUICK_STAGES=(setup build test lint)
+
+usage() {
+  cat <<'TEXT'
+Usage: scripts/test.sh [--quick] [--stage=NAME]... [--all-files] [--help]
+
+  setup    scripts/setup.sh test
+  build    the release build
+  test     unit, integration and house tests: ctest without the label slow
+  clients  clients/ against live services
+  lint     clang-format, clang-tidy, shellcheck, ruff, buf
+  asan     AddressSanitizer and UBSan: tests of engine and tokenizer
+  tsan     ThreadSanitizer: tests of the engine
+  fuzz     every libFuzzer target for a short time, from its seed corpus
+
+Without options every stage runs. The exit code is 0 when each of them passed.
+
+  --quick       only setup, build, test and lint
+  --stage=NAME  only this stage; may be given again
+  --all-files   clang-tidy reads every file, not only what differs from the base: the commit in
+                KVASIR_LINT_BASE, else where HEAD left origin/main; with neither, every file
+
+KVASIR_FUZZ_SECONDS (default 20) is the time for each fuzz target. Logs are in build/logs.
+TEXT
+}
+
+jobs=$(nproc)
+all_files=false
+# Clones of the project share what ccache holds.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
+export KVASIR_FUZZ_SECONDS=${KVASIR_FUZZ_SECONDS:-20}
+
+# Stages write to their logs; descriptor 3 is the line of the report.
+note() {
+  echo "$*" >&3
+}
+
+build_preset() {
+  local preset=$1
+  shift
+  cmake --preset "$preset"
+  cmake --build "build/$preset" --parallel "$jobs" --target "$@"
+}
+
+# Sanitizers of this age do not start where the kernel randomises more address bits than they
+# expect. A container may forbid the switch; then they run as they are.
+fixed_addresses=()
+if setarch --addr-no-randomize true 2>/dev/null; then
+  fixed_addresses=(setarch --addr-no-randomize)
+fi
+
+# Runs the tests of a build folder. One that skips itself has failed: nobody asked for that.
+run_ctest() {
+  local folder=$1 status=0
+  "${fixed_addresses[@]}" ctest --test-dir "$folder" --parallel "$jobs" --no-tests=error --output-on-failure \
+    --label-exclude slow || status=$?
+  local log=$folder/Testing/Temporary/LastTest.log
+  note "$(grep -c '^Test Passed\.$' "$log") test programs passed"
+  if grep -n -F '[  SKIPPED ]' "$log"; then
+    echo "a test skipped itself: see $log"
+    status=1
+  fi
+  return "$status"
+}
+
+stage_setup() {
+  scripts/setup.sh test
+}
+
+stage_build() {
+  build_preset release all
+}
+
+stage_test() {
+  run_ctest build/release
+}
+
+stage_clients() {
+  local stubs=build/clients/python
+  mkdir -p "$stubs"
+  build/tools/venv/bin/python -m grpc_tools.protoc -I proto --python_out="$stubs" \
+    --grpc_python_out="$stubs" proto/kvasir/v1/*.proto
+  local story
+  story=$(PYTHONPATH=$stubs scripts/with_services.sh \
+    build/tools/venv/bin/python clients/python/quickstart.py)
+  echo "quickstart.py: $story"
+  [[ $(wc -w <<<"$story") -ge 5 ]]
+  scripts/with_services.sh build/release/bin/kvasir-demo
+  note "the Python quickstart, the demo"
+}
+
+stage_asan() {
+  build_preset asan all
+  UBSAN_OPTIONS=print_stacktrace=1 run_ctest build/asan
+}
+
+stage_tsan() {
+  build_preset tsan tests/engine/all
+  TSAN_OPTIONS=halt_on_error=1 run_ctest build/tsan/tests/engine
+}
+
+# What a target finds goes to build/fuzz/found; new inputs that reach new code to build/fuzz/corpus.
+run_fuzz_target() {
+  local name=$1
+  local seeds=tests/fuzz/corpus/$name log=build/logs/fuzz-$name.log
+  if [[ -z $(ls "$seeds") ]]; then
+    echo "$name: no seeds in $seeds"
+    return 1
+  fi
+  mkdir -p "build/fuzz/corpus/$name" build/fuzz/found
+  echo "$name: log in $log"
+  if ! "build/fuzz/fuzz/$name" "build/fuzz/corpus/$name" "$seeds" \
+    -max_total_time="$KVASIR_FUZZ_SECONDS" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 \
+    -artifact_prefix="build/fuzz/found/$name-" >"$log" 2>&1; then
+    tail -n 60 "$log"
+    echo "$name: FAILED; the input is in build/fuzz/found"
+    return 1
+  fi
+  grep -h 'number_of_executed_units' "$log"
+}
+
+stage_fuzz() {
+  build_preset fuzz fuzz_targets
+  local targets=(build/fuzz/fuzz/*)
+  export -f run_fuzz_target
+  note "${#targets[@]} targets, $KVASIR_FUZZ_SECONDS s each"
+  # shellcheck disable=SC2016 # the inner shell expands it
+  basename -a "${targets[@]}" |
+    "${fixed_addresses[@]}" xargs -P "$jobs" -n 1 bash -c 'run_fuzz_target "$1"' fuzz
+}
+
+# The project's files with one of these name patterns, NUL after each.
+project_files() {
+  git ls-files -z --cached --others --exclude-standard -- "$@"
+}
+
+# The commit that clang-tidy compares with; nothing: none is known.
+lint_base() {
+  if [[ -n ${KVASIR_LINT_BASE:-} ]]; then
+    git rev-parse --verify "$KVASIR_LINT_BASE^{commit}"
+    return
+  fi
+  local base
+  base=$(git merge-base HEAD origin/main 2>/dev/null) || return 0
+  if [[ $base != $(git rev-parse HEAD) || -n $(git status --porcelain) ]]; then
+    echo "$base"
+  fi
+}
+
+# The C++ files to read, one a line: those that changed and those that include a header that did.
+tidy_files() {
+  local base=$1
+  if $all_files || [[ -z $base ]] ||
+    ! git diff --quiet "$base" -- .clang-tidy CMakeLists.txt CMakePresets.json cmake; then
+    project_files '*.cc' | tr '\0' '\n'
+    return
+  fi
+  {
+    git diff --name-only --diff-filter=d "$base" -- '*.cc' '*.h'
+    git ls-files --others --exclude-standard -- '*.cc' '*.h'
+  } | while read -r file; do
+    if [[ $file == *.cc ]]; then
+      echo "$file"
+    else
+      git grep -l --untracked -F "#include \"$file\"" -- '*.cc' || true
+    fi
+  done | sort -u
+}
+
+lint_clang_format() {
+  project_files '*.cc' '*.h' | xargs -0 clang-format-14 --dry-run -Werror
+}
+
+lint_clang_tidy() {
+  build_preset release kvasir_proto
+  local base files
+  base=$(lint_base)
+  files=$(tidy_files "$base")
+  note "clang-tidy: $(grep -c . <<<"$files") of $(project_files '*.cc' | tr '\0' '\n' | wc -l) files"
+  xargs -r -P "$jobs" -n 1 clang-tidy-14 -p build/release --quiet \
+    --extra-arg=-Wno-unknown-warning-option <<<"$files"
+}
+
+lint_shellcheck() {
+  project_files '*.sh' .ci/run | xargs -0 shellcheck
+}
+
+lint_ruff() {
+  build/tools/venv/bin/ruff check
+  build/tools/venv/bin/ruff format --check
+}
+
+lint_buf() {
+  build/tools/npm/node_modules/.bin/buf lint proto
+}
+
+stage_lint() {
+  local linter status failed=0
+  for linter in clang_format shellcheck ruff buf clang_tidy; do
+    echo "== $linter"
+    set +e
+    (
+      set -e
+      "lint_$linter"
+    )
+    status=$?
+    set -e
+    if [[ $status -ne 0 ]]; then
+      note "$linter failed"
+      failed=1
+    fi
+  done
+  return "$failed"
+}
+
+run_stage() {
+  local name=$1 log=build/logs/$1.log start=$SECONDS status
+  printf '%-8s ... ' "$name"
+  # Not in a condition: there, a failing command would not end the stage.
+  set +e
+  (
+    set -e
+    "stage_$name"
+  ) >"$log" 2>&1 3>"build/logs/$name.note" </dev/null
+  status=$?
+  set -e
+  local verdict=passed
+  [[ $status -eq 0 ]] || verdict=FAILED
+  local line
+  line=$(printf '%s %5d s  %s' "$verdict" $((SECONDS - start)) \
+    "$(paste -sd ';' "build/logs/$name.note" | sed 's/;/; /g')")
+  echo "$line"
+  report+=("$(printf '%-8s %s' "$name" "$line")")
+  if [[ $status -ne 0 ]]; then
+    failed=$((failed + 1))
+    echo "---- the end of $log"
+    tail -n 100 "$log"
+    echo "----"
+  fi
+}
+
+parse_arguments() {
+  stages=()
+  for argument in "$@"; do
+    case $argument in
+      --quick) stages+=("${QUICK_STAGES[@]}") ;;
+      --all-files) all_files=true ;;
+      --stage=*)
+        local stage=${argument#--stage=}
+        if [[ " ${STAGES[*]} " != *" $stage "* ]]; then
+          echo "test.sh: no stage '$stage'; there are: ${STAGES[*]}" >&2
+          exit 2
+        fi
+        stages+=("$stage")
+        ;;
+      -h | --help)
+        usage
+        exit 0
+        ;;
+      *)
+        usage >&2
+        exit 2
+        ;;
+    esac
+  done
+  if [[ ${#stages[@]} -eq 0 ]]; then
+    stages=("${STAGES[@]}")
+  fi
+}
+
+parse_arguments "$@"
+mkdir -p build/logs
+failed=0
+report=()
+for stage in "${stages[@]}"; do
+  run_stage "$stage"
+done
+printf '\n%s\n' "Stages, after $SECONDS s:"
+printf '  %s\n' "${report[@]}"
+echo "$((${#stages[@]} - failed)) passed, $failed failed"
+exit $((failed > 0))
