@@ -14,6 +14,7 @@
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/byte_range.h"
+#include "tokenizer/tokenizer_config.h"
 #include "tokenizer/vocabulary.h"
 
 namespace kvasir {
@@ -21,14 +22,6 @@ namespace kvasir {
 struct EncodeOptions {
   // True: added tokens (such as <|im_end|>) are ordinary text. For untrusted input.
   bool plain = false;
-};
-
-// What tokenizer_config.json calls the special tokens, for a chat template's variables. Empty
-// where the model has none.
-struct SpecialTokens {
-  std::string bos;
-  std::string eos;
-  std::string pad;
 };
 
 // Text to token ids and back: byte-level BPE as in a Hugging Face tokenizer.json, id for id what
@@ -81,10 +74,14 @@ class Tokenizer {
   const std::string& model_name() const { return model_name_; }
 
  private:
-  struct Files;  // The texts that a tokenizer is made from.
+  // `chat_template`: the file of that name, where there is one. `name`: the directory's.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromTexts(
+      std::string_view tokenizer_json, std::string_view tokenizer_config_json,
+      const std::string* chat_template, std::string name);
+
+  struct Call;  // One call of Encode.
 
   Tokenizer() = default;
-  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromFiles(const Files& files);
 
   Vocabulary vocabulary_;
   Bpe bpe_;
