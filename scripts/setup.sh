@@ -78,7 +78,7 @@ once_for() {
 
 install_pypi_packages() {
   /usr/bin/python3 -m venv build/tools/venv
-  build/tools/venv/bin/pip --quiet --disable-pip-version-check install "${PYPI_PACKAGES[@]}"
+  build/tools/venv/bin/pip -qq --disable-pip-version-check install "${PYPI_PACKAGES[@]}"
 }
 
 install_npm_packages() {

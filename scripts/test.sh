@@ -185,7 +185,7 @@ lint_clang_tidy() {
   files=$(tidy_files "$base")
   note "clang-tidy: $(grep -c . <<<"$files") of $(project_files '*.cc' | tr '\0' '\n' | wc -l) files"
   xargs -r -P "$jobs" -n 1 clang-tidy-14 -p build/release --quiet \
-    --extra-arg=-Wno-unknown-warning-option <<<"$files"
+    --extra-arg=-Wno-unknown-warning-option <<<"$files" 2>&1 | sed '/ warnings generated\.$/d'
 }
 
 lint_shellcheck() {
