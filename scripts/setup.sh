@@ -97,7 +97,7 @@ main() {
       install_debian_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${npm[@]}"
       once_for build/tools/venv "${PYPI_PACKAGES[*]}" install_pypi_packages
       once_for build/tools/npm "${NPM_PACKAGES[*]}" install_npm_packages
-      scripts/fetch_testdata.sh
+      scripts/fetch_testdata.sh build/testdata
       ;;
     -h | --help)
       usage
