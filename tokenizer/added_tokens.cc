@@ -129,7 +129,8 @@ void AddedTokenTrie::Find(std::string_view text, std::span<const ByteRange> trus
       }
       if (token.rstrip) match.range.end = SpaceEnd(text, match.range.end, end);
       taken = match.range.end;
-      matches.push_back(match);
+      // An lstrip token all of which another has swallowed is gone.
+      if (match.range.begin < match.range.end) matches.push_back(match);
     }
   }
 }
