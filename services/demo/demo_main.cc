@@ -16,19 +16,25 @@
 namespace kvasir::demo {
 namespace {
 
-// Of the world that models/tiny knows; any model can answer them.
+// In the manner of the little world that models/tiny knows; any model can go on from them.
 constexpr std::string_view kPrompts[] = {
-    "Once upon a time",
-    "Tom has a red ball",
-    "One day Anna went to the park",
-    "The little dog",
+    "Once upon a time there was a brave rabbit named Nora.",
+    "One sunny morning a curious fox named Otto woke up early.",
+    "In Woodham there lived a clever girl named Mei.",
+    "Long ago, a cat named Ada lived by the sea.",
 };
-constexpr std::string_view kContinuationPrompt = "Once upon a time there was a cat";
-constexpr std::string_view kToldFact = "green";
-constexpr std::string_view kQuestions[] = {
-    "My name is Anna. I have a green kite.",
-    "Tell me a short story.",
-    "What colour is my kite?",
+constexpr std::string_view kContinuationPrompt = "This is the story of a shy hedgehog named Emil.";
+
+// What the user says; a word that the answer must then have.
+struct Turn {
+  std::string_view text;
+  std::string_view expected;
+};
+constexpr Turn kTurns[] = {
+    {"Hello, my name is Olga. I have seven green kites.", ""},
+    {"Please tell me a story.", ""},
+    {"How many kites do I have?", "seven"},
+    {"And what is my name?", "Olga"},
 };
 
 class Terminal {
@@ -216,12 +222,17 @@ class Chat {
 bool ShowConversation(DemoClient& client, Terminal& terminal) {
   terminal.Heading("3. A conversation in one session, only the new turn sent (greedy)");
   Chat chat(client, terminal);
-  std::string answer;
-  for (std::string_view question : kQuestions) answer = chat.Say(question);
-  const bool recalled = answer.find(kToldFact) != std::string::npos;
-  terminal.Verdict(recalled, Format("the last answer %s \"%s\", told in the first turn",
-                                    recalled ? "knows" : "LACKS", std::string(kToldFact).c_str()));
-  return recalled;
+  bool recalled_all = true;
+  for (const Turn& turn : kTurns) {
+    const std::string answer = chat.Say(turn.text);
+    if (turn.expected.empty()) continue;
+    const bool recalled = answer.find(turn.expected) != std::string::npos;
+    terminal.Verdict(
+        recalled, Format("the answer %s \"%s\", told in the first turn", recalled ? "has" : "LACKS",
+                         std::string(turn.expected).c_str()));
+    recalled_all = recalled_all && recalled;
+  }
+  return recalled_all;
 }
 
 int Run(const std::string& tokenizer_address, const std::string& model_address) {
