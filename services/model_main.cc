@@ -1,0 +1,109 @@
+// kvasir-model: token ids to token ids, with conversations kept under session ids.
+#include <spdlog/spdlog.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "engine/engine.h"
+#include "services/engine_metrics.h"
+#include "services/load_progress.h"
+#include "services/metrics.h"
+#include "services/model_service.h"
+#include "services/serve.h"
+#include "services/service_command.h"
+#include "services/stop_signals.h"
+
+namespace kvasir {
+namespace {
+
+constexpr char kExamples[] =
+    "  kvasir-model\n"
+    "      serves the embedded model\n"
+    "  kvasir-model --model=/models/Qwen3-4B-Instruct-2507 --kv-memory=8GiB\n"
+    "      serves a checkpoint, with so much memory for conversations\n"
+    "  KVASIR_THREADS=8 kvasir-model --listen=0.0.0.0:50052 --metrics=0.0.0.0:9465\n"
+    "      serves the network, with 8 threads";
+
+struct ModelFlags {
+  std::string dtype = "auto";
+  std::string device = "auto";
+  std::string cpu_kernel = "auto";
+  int threads = 0;
+  uint64_t kv_memory = 0;
+  int max_queue = 1024;
+};
+
+void AddModelFlags(ServiceCommand& command, ModelFlags& flags) {
+  command.AddFlag("--dtype", flags.dtype, "Arithmetic; auto: the checkpoint's")
+      ->check(CLI::IsMember({"auto", "bf16", "f32"}));
+  command.AddFlag("--device", flags.device, "Where the model runs; auto: cpu")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  command.AddFlag("--threads", flags.threads, "0: one for each core")->check(CLI::Range(0, 1024));
+  command.AddSizeFlag("--kv-memory", flags.kv_memory,
+                      "Memory for the KV cache, e.g. 512MiB or 2GB; 0: half of what is free");
+  command.AddFlag("--max-queue", flags.max_queue, "Generate calls that may wait")
+      ->check(CLI::Range(1, 1'000'000));
+  command.AddFlag("--cpu-kernel", flags.cpu_kernel, "Matrix kernels; auto: the CPU's best")
+      ->check(CLI::IsMember({"auto", "avx512bf16", "avx512", "avx2"}));
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServiceCommand& command,
+                                                   const ModelFlags& flags) {
+  EngineOptions options;
+  options.model_dir = command.model();
+  options.dtype = flags.dtype == "f32"    ? DTypeChoice::kF32
+                  : flags.dtype == "bf16" ? DTypeChoice::kBf16
+                                          : DTypeChoice::kAuto;
+  options.cpu_kernel = flags.cpu_kernel;
+  options.threads = flags.threads;
+  options.kv_memory = static_cast<int64_t>(flags.kv_memory);
+  options.max_queue = flags.max_queue;
+  LoadProgressBar bar;
+  options.progress = [&bar](int64_t done, int64_t total) { bar.Show(done, total); };
+  return Engine::Create(std::move(options));
+}
+
+void LogModel(const ModelInfo& info) {
+  spdlog::info("model {} ({}): {} on {}, {}; context {}, KV pool {} tokens", info.model_name,
+               info.fingerprint, info.dtype, info.device, info.numerics, info.max_context,
+               info.kv_tokens);
+}
+
+int Main(int argc, char** argv) {
+  StopSignals signals;
+  ServiceCommand command({.name = "kvasir-model",
+                          .description = "Serves a Qwen3 model over gRPC: token ids in and out, "
+                                         "conversations kept under session ids.",
+                          .examples = kExamples,
+                          .listen = "127.0.0.1:50052",
+                          .metrics = "127.0.0.1:9465"});
+  ModelFlags flags;
+  AddModelFlags(command, flags);
+  if (const std::optional<int> code = command.Parse(argc, argv)) return *code;
+  if (flags.device == "cuda") {
+    return command.Fail("--device: cuda is not built in; use cpu or auto");
+  }
+
+  absl::StatusOr<std::unique_ptr<Engine>> engine = LoadEngine(command, flags);
+  if (!engine.ok()) return command.Fail(std::string(engine.status().message()));
+  LogModel((*engine)->model_info());
+
+  const auto registry = std::make_shared<prometheus::Registry>();
+  const auto engine_metrics = std::make_shared<EngineMetrics>(**engine);
+  RequestMetrics request_metrics(*registry);
+  StepMetrics step_metrics(*registry);
+  (*engine)->set_step_observer(
+      [&step_metrics](double seconds, int tokens) { step_metrics.Record(seconds, tokens); });
+
+  ModelService service(**engine, request_metrics);
+  return Serve(
+      command,
+      {service, service.calls(), ModelService::kMaxMessageBytes, {registry, engine_metrics}},
+      signals);
+}
+
+}  // namespace
+}  // namespace kvasir
+
+int main(int argc, char** argv) { return kvasir::Main(argc, argv); }

@@ -1,0 +1,124 @@
+#include "services/model_service.h"
+
+#include <utility>
+
+#include "engine/error.h"
+#include "services/generate_call.h"
+#include "services/model_messages.h"
+#include "services/read_session_call.h"
+#include "services/rpc_reactors.h"
+
+namespace kvasir {
+namespace {
+
+// Finishes `call` with the session that the engine answers.
+Engine::Callback<SessionInfo> AnswerWith(UnaryCall* call, v1::Session* response) {
+  return [call, response](absl::StatusOr<SessionInfo> session) {
+    if (session.ok()) *response = ToProto(*session);
+    call->Finish(session.status());
+  };
+}
+
+}  // namespace
+
+grpc::ServerWriteReactor<v1::GenerateResponse>* ModelService::Generate(
+    grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
+  absl::StatusOr<RunningCall> running = calls_.Begin("Generate");
+  if (!running.ok()) {
+    return new RefusedCall<grpc::ServerWriteReactor<v1::GenerateResponse>>(running.status());
+  }
+  return GenerateCall::Begin(engine_, *context, FromProto(*request), *std::move(running));
+}
+
+grpc::ServerUnaryReactor* ModelService::CreateSession(grpc::CallbackServerContext*,
+                                                      const v1::CreateSessionRequest* request,
+                                                      v1::CreateSessionResponse* response) {
+  return UnaryCall::Begin(calls_.Begin("CreateSession"), [&](UnaryCall* call) {
+    absl::StatusOr<CreateSessionRequest> converted = FromProto(*request);
+    if (!converted.ok()) {
+      call->Finish(converted.status());
+      return;
+    }
+    engine_.CreateSession(*std::move(converted), AnswerWith(call, response->mutable_session()));
+  });
+}
+
+grpc::ServerUnaryReactor* ModelService::GetSession(grpc::CallbackServerContext*,
+                                                   const v1::GetSessionRequest* request,
+                                                   v1::GetSessionResponse* response) {
+  return UnaryCall::Begin(calls_.Begin("GetSession"), [&](UnaryCall* call) {
+    engine_.GetSession(request->session_id(), AnswerWith(call, response->mutable_session()));
+  });
+}
+
+grpc::ServerUnaryReactor* ModelService::ListSessions(grpc::CallbackServerContext*,
+                                                     const v1::ListSessionsRequest* request,
+                                                     v1::ListSessionsResponse* response) {
+  return UnaryCall::Begin(calls_.Begin("ListSessions"), [&](UnaryCall* call) {
+    engine_.ListSessions(FromProto(*request), [call, response](absl::StatusOr<SessionPage> page) {
+      if (page.ok()) {
+        for (const SessionInfo& session : page->sessions) {
+          *response->add_sessions() = ToProto(session);
+        }
+        response->set_next_page_token(page->next_page_token);
+      }
+      call->Finish(page.status());
+    });
+  });
+}
+
+grpc::ServerUnaryReactor* ModelService::ForkSession(grpc::CallbackServerContext*,
+                                                    const v1::ForkSessionRequest* request,
+                                                    v1::ForkSessionResponse* response) {
+  return UnaryCall::Begin(calls_.Begin("ForkSession"), [&](UnaryCall* call) {
+    std::optional<uint64_t> length;
+    if (request->has_length()) length = request->length();
+    engine_.ForkSession(request->session_id(), request->new_session_id(), length,
+                        AnswerWith(call, response->mutable_session()));
+  });
+}
+
+grpc::ServerUnaryReactor* ModelService::TruncateSession(grpc::CallbackServerContext*,
+                                                        const v1::TruncateSessionRequest* request,
+                                                        v1::TruncateSessionResponse* response) {
+  return UnaryCall::Begin(calls_.Begin("TruncateSession"), [&](UnaryCall* call) {
+    if (!request->has_length()) {
+      call->Finish(
+          MakeError(Reason::kInvalidField, "length: not set, but required", {{"field", "length"}}));
+      return;
+    }
+    std::optional<uint64_t> expected_length;
+    if (request->has_expected_length()) expected_length = request->expected_length();
+    engine_.TruncateSession(request->session_id(), request->length(), expected_length,
+                            AnswerWith(call, response->mutable_session()));
+  });
+}
+
+grpc::ServerUnaryReactor* ModelService::DeleteSession(grpc::CallbackServerContext*,
+                                                      const v1::DeleteSessionRequest* request,
+                                                      v1::DeleteSessionResponse*) {
+  return UnaryCall::Begin(calls_.Begin("DeleteSession"), [&](UnaryCall* call) {
+    engine_.DeleteSession(request->session_id(),
+                          [call](const absl::Status& status) { call->Finish(status); });
+  });
+}
+
+grpc::ServerWriteReactor<v1::ReadSessionResponse>* ModelService::ReadSession(
+    grpc::CallbackServerContext*, const v1::ReadSessionRequest* request) {
+  absl::StatusOr<RunningCall> running = calls_.Begin("ReadSession");
+  if (!running.ok()) {
+    return new RefusedCall<grpc::ServerWriteReactor<v1::ReadSessionResponse>>(running.status());
+  }
+  return ReadSessionCall::Begin(engine_, *request, *std::move(running));
+}
+
+grpc::ServerUnaryReactor* ModelService::GetModelInfo(grpc::CallbackServerContext*,
+                                                     const v1::GetModelInfoRequest*,
+                                                     v1::GetModelInfoResponse* response) {
+  return UnaryCall::Begin(calls_.Begin("GetModelInfo"), [&](UnaryCall* call) {
+    *response = ToProto(engine_.model_info());
+    call->Finish(absl::OkStatus());
+  });
+}
+
+}  // namespace kvasir

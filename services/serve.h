@@ -1,0 +1,29 @@
+#ifndef KVASIR_SERVICES_SERVE_H_
+#define KVASIR_SERVICES_SERVE_H_
+
+#include <grpcpp/impl/service_type.h>
+#include <prometheus/collectable.h>
+
+#include <memory>
+#include <vector>
+
+#include "services/running_calls.h"
+#include "services/service_command.h"
+#include "services/stop_signals.h"
+
+namespace kvasir {
+
+struct Served {
+  grpc::Service& service;
+  RunningCalls& calls;
+  int max_message_bytes;  // both ways
+  std::vector<std::shared_ptr<prometheus::Collectable>> metrics;
+};
+
+// The second half of both programs: serves on the command's addresses, which it prints on stdout,
+// until a signal stops it. Returns the exit code.
+int Serve(const ServiceCommand& command, const Served& served, StopSignals& signals);
+
+}  // namespace kvasir
+
+#endif  // KVASIR_SERVICES_SERVE_H_

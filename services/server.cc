@@ -1,0 +1,78 @@
+#include "services/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace kvasir {
+namespace {
+
+constexpr absl::Duration kDrainLimit = absl::Seconds(30);
+// For what the last call left to be flushed, and for health watchers, which never end by
+// themselves.
+constexpr absl::Duration kFlushTime = absl::Milliseconds(200);
+// A client whose machine is gone is noticed after about this long.
+constexpr int kKeepaliveMilliseconds = 60'000;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options,
+                                                      grpc::Service& service) {
+  // Both are read when a server is built, and are the same for every server of ours.
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+
+  const size_t colon = options.listen.rfind(':');
+  if (colon == std::string::npos) {
+    return absl::UnavailableError(
+        absl::StrCat("--listen: ", options.listen, " is not of the form HOST:PORT"));
+  }
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a taken port is an error
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
+  builder.SetMaxReceiveMessageSize(options.max_message_bytes);
+  builder.SetMaxSendMessageSize(options.max_message_bytes);
+  builder.RegisterService(&service);
+  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server == nullptr || port == 0) {
+    return absl::UnavailableError(absl::StrCat("--listen: cannot listen on ", options.listen,
+                                               " (taken, or no address of this host?)"));
+  }
+  std::string address = absl::StrCat(options.listen.substr(0, colon + 1), port);
+  return std::unique_ptr<Server>(new Server(std::move(server), std::move(address)));
+}
+
+void Server::ReportDraining() { server_->GetHealthCheckService()->SetServingStatus(false); }
+
+void Server::Shutdown(absl::Duration grace) {
+  server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(grace));
+  server_->Wait();
+}
+
+void ServeUntilStopped(Server& server, RunningCalls& calls, StopSignals& signals) {
+  signals.Wait(absl::InfiniteDuration());
+  spdlog::info("stopping: running calls may finish within {}; a second signal stops at once",
+               absl::FormatDuration(kDrainLimit));
+  server.ReportDraining();
+  calls.Drain([&signals] { signals.Notify(); });
+  switch (signals.Wait(kDrainLimit)) {
+    case StopSignals::Event::kNotified:
+      server.Shutdown(kFlushTime);
+      break;
+    case StopSignals::Event::kSignal:
+    case StopSignals::Event::kTimeout:
+      spdlog::warn("stopping: calls that still run are cut off");
+      server.Shutdown(absl::ZeroDuration());
+      break;
+  }
+  spdlog::info("stopped");
+}
+
+}  // namespace kvasir

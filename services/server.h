@@ -1,0 +1,51 @@
+#ifndef KVASIR_SERVICES_SERVER_H_
+#define KVASIR_SERVICES_SERVER_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "services/running_calls.h"
+#include "services/stop_signals.h"
+
+namespace kvasir {
+
+// A gRPC server with one of our services, health checking (grpc.health.v1) and reflection.
+class Server {
+ public:
+  struct Options {
+    std::string listen;         // HOST:PORT; port 0: any that is free
+    int max_message_bytes = 0;  // both ways
+  };
+
+  // UNAVAILABLE naming the address where it cannot listen.
+  // REQUIRES: `service` outlives the server.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const Options& options,
+                                                       grpc::Service& service);
+
+  // With the port that was bound.
+  const std::string& address() const { return address_; }
+
+  // Health checks say NOT_SERVING from now on.
+  void ReportDraining();
+  // Returns when every call has ended; those that have not within `grace` are cancelled.
+  void Shutdown(absl::Duration grace);
+
+ private:
+  Server(std::unique_ptr<grpc::Server> server, std::string address)
+      : server_(std::move(server)), address_(std::move(address)) {}
+
+  std::unique_ptr<grpc::Server> server_;
+  std::string address_;
+};
+
+// Serves until a signal comes, then stops gracefully: running calls finish, new ones are refused,
+// for 30 s at most or until another signal. Then all is cut off.
+void ServeUntilStopped(Server& server, RunningCalls& calls, StopSignals& signals);
+
+}  // namespace kvasir
+
+#endif  // KVASIR_SERVICES_SERVER_H_

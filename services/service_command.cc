@@ -1,0 +1,86 @@
+#include "services/service_command.h"
+
+#include <grpc/support/log.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <cctype>
+#include <cstdio>
+#include <limits>
+#include <vector>
+
+namespace kvasir {
+namespace {
+
+// The embedded model: in the source tree, or installed beside the program.
+std::filesystem::path DefaultModel() {
+  const std::filesystem::path in_source =
+      std::filesystem::path(KVASIR_SOURCE_DIR) / "models" / "tiny";
+  std::error_code error;
+  if (std::filesystem::exists(in_source, error)) return in_source;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  return (program.parent_path() / "../share/kvasir/models/tiny").lexically_normal();
+}
+
+// gRPC's own log is for whoever looks for it: what a caller needs to know is in our messages.
+void LogForGrpc(gpr_log_func_args* args) {
+  spdlog::debug("grpc: {}:{}: {}", args->file, args->line, args->message);
+}
+
+void StartLogging(const std::string& level) {
+  spdlog::set_default_logger(spdlog::stderr_color_mt("kvasir"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
+  spdlog::set_level(spdlog::level::from_str(level));
+  gpr_set_log_function(LogForGrpc);
+}
+
+}  // namespace
+
+std::string ServiceCommand::EnvironmentName(const std::string& flag) {
+  std::string name = "KVASIR_";
+  for (char c : flag.substr(2)) name += c == '-' ? '_' : static_cast<char>(std::toupper(c));
+  return name;
+}
+
+ServiceCommand::ServiceCommand(const Defaults& defaults)
+    : name_(defaults.name),
+      app_(defaults.description, defaults.name),
+      listen_(defaults.listen),
+      model_(DefaultModel()),
+      metrics_(defaults.metrics) {
+  app_.footer("Examples:\n" + defaults.examples);
+  app_.set_version_flag("--version", name_ + " " + KVASIR_VERSION);
+  app_.get_formatter()->column_width(36);
+  AddFlag("--listen", listen_, "HOST:PORT to serve gRPC on; port 0: any that is free");
+  AddFlag("--model", model_, "Directory of a Hugging Face checkpoint");
+  AddFlag("--metrics", metrics_, "HOST:PORT of Prometheus metrics (/metrics); empty: none");
+  AddFlag("--log-level", log_level_, "What is logged on stderr")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error", "off"}));
+}
+
+CLI::Option* ServiceCommand::AddSizeFlag(const std::string& name, uint64_t& bytes,
+                                         const std::string& description) {
+  return AddFlag(name, bytes, description)
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true).description("BYTES"))
+      ->check(
+          CLI::Range(uint64_t{0}, uint64_t{std::numeric_limits<int64_t>::max()}).description(""));
+}
+
+std::optional<int> ServiceCommand::Parse(int argc, char** argv) {
+  try {  // the library throws
+    app_.parse(argc, argv);
+  } catch (const CLI::Success& success) {  // --help, --version
+    return app_.exit(success);
+  } catch (const CLI::ParseError& error) {
+    return Fail(std::string(error.what()) + " (try --help)");
+  }
+  StartLogging(log_level_);
+  return std::nullopt;
+}
+
+int ServiceCommand::Fail(const std::string& why) const {
+  std::fprintf(stderr, "%s: %s\n", name_.c_str(), why.c_str());
+  return 1;
+}
+
+}  // namespace kvasir

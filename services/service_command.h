@@ -1,0 +1,59 @@
+#ifndef KVASIR_SERVICES_SERVICE_COMMAND_H_
+#define KVASIR_SERVICES_SERVICE_COMMAND_H_
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace kvasir {
+
+// The command line that both services share. Every flag can also be set in the environment:
+// --kv-memory by KVASIR_KV_MEMORY; the command line wins.
+class ServiceCommand {
+ public:
+  struct Defaults {
+    std::string name;         // of the program
+    std::string description;  // one line
+    std::string examples;     // shown by --help
+    std::string listen;
+    std::string metrics;
+  };
+  explicit ServiceCommand(const Defaults& defaults);
+
+  // Adds a flag with its environment variable. `name` is of the form "--some-name".
+  template <typename T>
+  CLI::Option* AddFlag(const std::string& name, T& value, const std::string& description) {
+    return app_.add_option(name, value, description)
+        ->envname(EnvironmentName(name))
+        ->capture_default_str();
+  }
+  // A size with an optional suffix: KB is 1000 bytes, KiB is 1024.
+  CLI::Option* AddSizeFlag(const std::string& name, uint64_t& bytes,
+                           const std::string& description);
+
+  // Reads the command line and starts logging. An exit code where the program ends here: --help,
+  // --version, or a mistake, which has been told in a line on stderr.
+  std::optional<int> Parse(int argc, char** argv);
+  // Tells why the program cannot go on, in one line on stderr. Returns its exit code.
+  int Fail(const std::string& why) const;
+
+  const std::string& listen() const { return listen_; }
+  const std::filesystem::path& model() const { return model_; }
+  const std::string& metrics() const { return metrics_; }  // empty: off
+
+ private:
+  static std::string EnvironmentName(const std::string& flag);
+
+  std::string name_;
+  CLI::App app_;
+  std::string listen_;
+  std::filesystem::path model_;
+  std::string metrics_;
+  std::string log_level_ = "info";
+};
+
+}  // namespace kvasir
+
+#endif  // KVASIR_SERVICES_SERVICE_COMMAND_H_
