@@ -1,0 +1,93 @@
+// out = x w^T over packed weights. Compiled per kernel set.
+#ifndef KVASIR_ENGINE_BACKEND_CPU_MATMUL_INL_H_
+#define KVASIR_ENGINE_BACKEND_CPU_MATMUL_INL_H_
+
+#include "engine/backend/cpu/kernels.h"
+#include "engine/backend/cpu/panel_product-inl.h"
+
+namespace kvasir::KVASIR_KERNEL_SET {
+
+// A block of weights that stays in L1 while all rows pass by: kBlockPanels x kBlockLines x 64 B.
+inline constexpr int kBlockPanels = 4;
+inline constexpr int kBlockLines = 128;
+// From so many rows on, widening a block once pays for the store and reload.
+inline constexpr int kWidenRows = 4 * kTileRows;
+
+template <class Panels>
+KVASIR_INLINE Product<Panels> MatmulProduct(const MatmulArgs& args, int row, size_t x_word_bytes,
+                                            Panels panels) {
+  Product<Panels> t;
+  t.x_stride = args.x_stride * x_word_bytes / sizeof(float);
+  t.x = static_cast<const float*>(args.x) + row * t.x_stride;
+  t.panels = panels;
+  t.out = args.out + size_t(row) * args.n;
+  t.out_stride = args.n;
+  t.columns = args.n;
+  return t;
+}
+
+// One block of bf16 panels in f32: [kBlockPanels][2 * lines][16].
+inline void WidenBlock(const char* base, size_t stride, int panels, int lines, float* wide) {
+  for (int p = 0; p < panels; ++p) {
+    const char* line = base + p * stride;
+    float* to = wide + size_t(p) * 2 * lines * 16;
+    for (int i = 0; i < lines; ++i, line += kLineBytes, to += 32) {
+      Store(to, WidenLow(line));
+      Store(to + 16, WidenHigh(line));
+    }
+  }
+}
+
+// Rows that do not fit one tile: the loop over k is cut into blocks of weights, sums rest in out.
+template <class Dot>
+void MatmulBlocked(const MatmulArgs& args, size_t x_element, int lines, int row_begin, int rows,
+                   int panel_begin, int panel_end) {
+  constexpr bool kCanWiden = Dot::kSteps == 2;
+  constexpr int kLines = kCanWiden ? kBlockLines / 2 : kBlockLines;  // equal bytes once widened
+  alignas(64) float wide[kCanWiden ? kBlockPanels * 2 * kLines * 16 : 1];
+  const size_t stride = lines * kLineBytes;
+  for (int panel = panel_begin; panel < panel_end; panel += kBlockPanels) {
+    const int panels = Smaller(kBlockPanels, panel_end - panel);
+    for (int line = 0; line < lines; line += kLines) {
+      const int block_lines = Smaller(kLines, lines - line);
+      const char* base = static_cast<const char*>(args.w) + panel * stride + line * kLineBytes;
+      const auto multiply = [&](auto dot, const char* block, size_t block_stride, int count) {
+        Product<StridedPanels<false>> t =
+            MatmulProduct(args, row_begin, x_element, StridedPanels<false>{block, block_stride});
+        t.x += size_t(line) * Dot::kWords;
+        t.lines = count;
+        t.out += panel * 16;
+        t.columns -= panel * 16;
+        t.accumulate = line > 0;
+        Multiply<decltype(dot)>(t, rows, 0, panels);
+      };
+      if (kCanWiden && rows >= kWidenRows) {
+        WidenBlock(base, stride, panels, block_lines, wide);
+        multiply(FloatDot{}, reinterpret_cast<const char*>(wide), block_lines * 2 * kLineBytes,
+                 block_lines * 2);
+      } else {
+        multiply(Dot{}, base, stride, block_lines);
+      }
+    }
+  }
+}
+
+template <class Dot, int kPairs>
+void Matmul(const MatmulArgs& args, int row_begin, int row_end, int panel_begin, int panel_end) {
+  const int lines = (args.k + kPairs - 1) / kPairs;
+  const size_t x_element = sizeof(float) * Dot::kWords / kPairs;
+  const int rows = row_end - row_begin;
+  if (rows <= kTileRows) {
+    Product<StridedPanels<true>> t =
+        MatmulProduct(args, row_begin, x_element,
+                      StridedPanels<true>{static_cast<const char*>(args.w), lines * kLineBytes});
+    t.lines = lines;
+    Multiply<Dot>(t, rows, panel_begin, panel_end);
+  } else {
+    MatmulBlocked<Dot>(args, x_element, lines, row_begin, rows, panel_begin, panel_end);
+  }
+}
+
+}  // namespace kvasir::KVASIR_KERNEL_SET
+
+#endif  // KVASIR_ENGINE_BACKEND_CPU_MATMUL_INL_H_

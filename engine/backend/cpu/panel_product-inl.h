@@ -1,0 +1,229 @@
+// The one matrix product: rows of x times packed panels of 16 columns, for weights, q K^T and P V.
+//
+// Every element of the result is one f32 lane that takes the products in ascending order of k, so
+// its bits depend neither on the tile that computes it nor on where the loop over k is cut.
+// Compiled per kernel set.
+#ifndef KVASIR_ENGINE_BACKEND_CPU_PANEL_PRODUCT_INL_H_
+#define KVASIR_ENGINE_BACKEND_CPU_PANEL_PRODUCT_INL_H_
+
+#include "engine/backend/cpu/simd.h"
+
+namespace kvasir::KVASIR_KERNEL_SET {
+
+inline constexpr size_t kLineBytes = 64;  // 16 columns x one k pair (bf16) or one k (f32)
+
+// A dot policy says how one line of a panel meets its word or words (4 bytes) of a row of x.
+#if defined(__AVX512BF16__)
+// x in bf16 pairs, multiplied by vdpbf16ps.
+struct PairDot {
+  static constexpr int kWords = 1;
+  struct Columns {
+    __m512bh v;
+  };
+  static constexpr int kSteps = 1;
+  template <int kStep>
+  static KVASIR_INLINE Columns LoadColumns(const char* line) {
+    return {(__m512bh)_mm512_loadu_si512(line)};
+  }
+  static KVASIR_INLINE Columns Broadcast(const float* word) {
+    return {(__m512bh)_mm512_castps_si512(_mm512_set1_ps(*word))};
+  }
+  static KVASIR_INLINE F32x16 Multiply(Columns x, Columns w, F32x16 sum) {
+    return {_mm512_dpbf16_ps(sum.v, x.v, w.v)};
+  }
+};
+#endif
+
+// x in f32, bf16 pairs widened in registers: one fma for k, then one for k + 1.
+struct WidenedDot {
+  static constexpr int kWords = 2;
+  using Columns = F32x16;
+  static constexpr int kSteps = 2;
+  template <int kStep>
+  static KVASIR_INLINE F32x16 LoadColumns(const char* line) {
+    return kStep == 0 ? WidenLow(line) : WidenHigh(line);
+  }
+  static KVASIR_INLINE F32x16 Broadcast(const float* word) { return Set1(*word); }
+  static KVASIR_INLINE F32x16 Multiply(F32x16 x, F32x16 w, F32x16 sum) { return Fma(x, w, sum); }
+};
+
+// x and panels in f32. Gives the bits of WidenedDot on widened panels.
+struct FloatDot {
+  static constexpr int kWords = 1;
+  using Columns = F32x16;
+  static constexpr int kSteps = 1;
+  template <int kStep>
+  static KVASIR_INLINE F32x16 LoadColumns(const char* line) {
+    return Load(reinterpret_cast<const float*>(line));
+  }
+  static KVASIR_INLINE F32x16 Broadcast(const float* word) { return Set1(*word); }
+  static KVASIR_INLINE F32x16 Multiply(F32x16 x, F32x16 w, F32x16 sum) { return Fma(x, w, sum); }
+};
+
+// Where the panels lie. operator()(s, p): panel p of segment s of the loop over k.
+template <bool kStreamed>
+struct StridedPanels {
+  static constexpr bool kPrefetch = kStreamed;  // read once, from memory
+  const char* base;
+  size_t stride;  // bytes from a panel to the next
+  KVASIR_INLINE const char* operator()(int, int p) const { return base + p * stride; }
+};
+struct KeyPanels {
+  static constexpr bool kPrefetch = false;
+  const char* const* blocks;
+  KVASIR_INLINE const char* operator()(int, int p) const { return blocks[p]; }
+};
+struct ValuePanels {
+  static constexpr bool kPrefetch = false;
+  const char* const* blocks;
+  size_t stride;
+  KVASIR_INLINE const char* operator()(int s, int p) const { return blocks[s] + p * stride; }
+};
+
+template <class Panels>
+struct Product {
+  const float* x = nullptr;  // words
+  size_t x_stride = 0;       // words
+  Panels panels;
+  int segments = 1;
+  int lines = 0;  // of a segment
+  float* out = nullptr;
+  size_t out_stride = 0;
+  int columns = 0;          // of out; the last panel's others are dropped
+  bool accumulate = false;  // out holds the sums so far
+};
+
+// Accumulators that fit the registers, in vectors.
+#if defined(__AVX512F__)
+inline constexpr int kAccumulators = 24;
+inline constexpr int kMaxPanels = 8;
+#else
+inline constexpr int kAccumulators = 6;
+inline constexpr int kMaxPanels = 4;
+#endif
+inline constexpr int kTileRows = 6;
+constexpr int TilePanels(int rows) {
+  return kAccumulators / rows < kMaxPanels ? kAccumulators / rows : kMaxPanels;
+}
+
+// One line, all of the tile.
+template <class Dot, int R, int P, int kStep>
+KVASIR_INLINE void MultiplyLine(F32x16 (&sum)[R][P], const float* x, size_t x_stride,
+                                const char* const (&panel)[P], size_t offset) {
+  if constexpr (R >= P) {  // whichever is fewer stays in registers
+    typename Dot::Columns w[P];
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) w[p] = Dot::template LoadColumns<kStep>(panel[p] + offset);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const auto word = Dot::Broadcast(x + r * x_stride + kStep);
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) sum[r][p] = Dot::Multiply(word, w[p], sum[r][p]);
+    }
+  } else {
+    typename Dot::Columns word[R];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) word[r] = Dot::Broadcast(x + r * x_stride + kStep);
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) {
+      const auto w = Dot::template LoadColumns<kStep>(panel[p] + offset);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) sum[r][p] = Dot::Multiply(word[r], w, sum[r][p]);
+    }
+  }
+}
+
+template <class Dot, int R, int P, bool kPrefetch>
+KVASIR_INLINE void MultiplyLines(F32x16 (&sum)[R][P], const float* x, size_t x_stride,
+                                 const char* const (&panel)[P], int begin, int end,
+                                 size_t prefetch) {
+  for (int line = begin; line < end; ++line) {
+    const size_t offset = line * kLineBytes;
+    if constexpr (kPrefetch) {
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) _mm_prefetch(panel[p] + offset + prefetch, _MM_HINT_T0);
+    }
+    MultiplyLine<Dot, R, P, 0>(sum, x + size_t(line) * Dot::kWords, x_stride, panel, offset);
+    if constexpr (Dot::kSteps == 2) {
+      MultiplyLine<Dot, R, P, 1>(sum, x + size_t(line) * Dot::kWords, x_stride, panel, offset);
+    }
+  }
+}
+
+inline constexpr int kPrefetchLines = 16;
+
+// R rows x P panels. REQUIRES: the last panel begins below t.columns.
+template <class Dot, int R, int P, class Panels>
+void MultiplyTile(const Product<Panels>& t, int row, int first_panel) {
+  F32x16 sum[R][P];
+  float* out = t.out + row * t.out_stride + first_panel * 16;
+  const int columns = t.columns - first_panel * 16;
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) {
+      sum[r][p] =
+          t.accumulate ? LoadUpTo(out + r * t.out_stride + p * 16, columns - p * 16) : Zero();
+    }
+  }
+  const float* x = t.x + row * t.x_stride;
+  for (int s = 0; s < t.segments; ++s) {
+    const char* panel[P];
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) panel[p] = t.panels(s, first_panel + p);
+    if constexpr (Panels::kPrefetch) {
+      // The last lines fetch the first ones of the panels that come P later.
+      const int cut = t.lines > kPrefetchLines ? t.lines - kPrefetchLines : 0;
+      MultiplyLines<Dot, R, P, true>(sum, x, t.x_stride, panel, 0, cut,
+                                     kPrefetchLines * kLineBytes);
+      MultiplyLines<Dot, R, P, true>(sum, x, t.x_stride, panel, cut, t.lines,
+                                     P * t.panels.stride - cut * kLineBytes);
+    } else {
+      MultiplyLines<Dot, R, P, false>(sum, x, t.x_stride, panel, 0, t.lines, 0);
+    }
+    x += size_t(t.lines) * Dot::kWords;
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) {
+      StoreUpTo(out + r * t.out_stride + p * 16, sum[r][p], columns - p * 16);
+    }
+  }
+}
+
+// R rows x the panels [begin, end), P at a time.
+template <class Dot, int R, int P, class Panels>
+void MultiplyStrip(const Product<Panels>& t, int row, int begin, int end) {
+  for (; begin + P <= end; begin += P) MultiplyTile<Dot, R, P>(t, row, begin);
+  if constexpr (P > 1) {
+    if (begin < end) MultiplyStrip<Dot, R, P / 2>(t, row, begin, end);
+  }
+}
+
+// Any rows, in tiles of nearly equal height.
+template <class Dot, class Panels>
+void Multiply(const Product<Panels>& t, int rows, int panel_begin, int panel_end) {
+  const int tiles = (rows + kTileRows - 1) / kTileRows;
+  for (int i = 0, row = 0; i < tiles; ++i) {
+    const int next = int(int64_t(rows) * (i + 1) / tiles);
+    switch (next - row) {
+#define KVASIR_STRIP(R)                                                   \
+  case R:                                                                 \
+    MultiplyStrip<Dot, R, TilePanels(R)>(t, row, panel_begin, panel_end); \
+    break;
+      KVASIR_STRIP(1)
+      KVASIR_STRIP(2)
+      KVASIR_STRIP(3)
+      KVASIR_STRIP(4)
+      KVASIR_STRIP(5)
+      KVASIR_STRIP(6)
+#undef KVASIR_STRIP
+    }
+    row = next;
+  }
+}
+
+}  // namespace kvasir::KVASIR_KERNEL_SET
+
+#endif  // KVASIR_ENGINE_BACKEND_CPU_PANEL_PRODUCT_INL_H_
