@@ -270,7 +270,8 @@ absl::Status Interpreter::BindParameters(const Macro& macro, const ArgumentValue
                     std::to_string(macro.parameters.size()), " arguments, not ",
                     std::to_string(arguments.positional.size())});
   }
-  for (const auto& [name, value] : arguments.named) {
+  for (const auto& argument : arguments.named) {
+    const std::string& name = argument.first;
     const auto known =
         std::find_if(macro.parameters.begin(), macro.parameters.end(),
                      [&](const Macro::Parameter& parameter) { return parameter.name == name; });
