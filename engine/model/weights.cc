@@ -1,0 +1,111 @@
+#include "engine/model/weights.h"
+
+#include <utility>
+
+#define XXH_STATIC_LINKING_ONLY
+#include <xxhash.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "engine/model/checkpoint.h"
+
+namespace kvasir {
+namespace {
+
+std::string ConfigText(const ModelConfig& c) {
+  return absl::StrFormat(
+      "qwen3 layers=%d hidden=%d ffn=%d vocab=%d heads=%d kv_heads=%d head_dim=%d theta=%.17g "
+      "eps=%.9g positions=%d tied=%d",
+      c.layers, c.hidden, c.ffn, c.vocab, c.heads, c.kv_heads, c.head_dim, c.rope_theta, c.norm_eps,
+      c.max_positions, c.tied_embeddings);
+}
+
+// Packs tensors one by one, in the order of ExpectedTensors, hashing each on the way.
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
+         const LoadProgress& progress)
+      : checkpoint_(checkpoint), backend_(backend), progress_(progress) {
+    for (const TensorSpec& spec : ExpectedTensors(config)) {
+      total_ += static_cast<int64_t>(checkpoint.Bytes(spec.name).size());
+    }
+    XXH3_128bits_reset(&hash_);
+    Hash(ConfigText(config));
+  }
+
+  // The named matrices stacked along their rows.
+  PackedWeight Packed(const std::vector<std::string>& names) {
+    std::vector<HostMatrix> parts;
+    for (const std::string& name : names) {
+      HashTensor(name);
+      parts.push_back(checkpoint_.Matrix(name));
+    }
+    PackedWeight packed = backend_.Pack(parts);
+    for (const std::string& name : names) Done(name);
+    return packed;
+  }
+
+  NormWeight Norm(const std::string& name) {
+    HashTensor(name);
+    const HostMatrix vector = checkpoint_.Matrix(name);
+    NormWeight norm{backend_.UploadVector(vector), vector.cols};
+    Done(name);
+    return norm;
+  }
+
+  std::string Fingerprint() {
+    const XXH128_hash_t digest = XXH3_128bits_digest(&hash_);
+    return absl::StrFormat("%016x%016x", digest.high64, digest.low64);
+  }
+
+ private:
+  void Hash(std::string_view bytes) { XXH3_128bits_update(&hash_, bytes.data(), bytes.size()); }
+  void HashTensor(const std::string& name) {
+    Hash(absl::StrCat("\n", name, " ", checkpoint_.Description(name), "\n"));
+    Hash(checkpoint_.Bytes(name));
+  }
+  void Done(const std::string& name) {
+    done_ += static_cast<int64_t>(checkpoint_.Bytes(name).size());
+    checkpoint_.Release(name);
+    if (progress_) progress_(done_, total_);
+  }
+
+  const Checkpoint& checkpoint_;
+  Backend& backend_;
+  const LoadProgress& progress_;
+  int64_t done_ = 0;
+  int64_t total_ = 0;
+  XXH3_state_t hash_;
+};
+
+}  // namespace
+
+absl::StatusOr<Weights> LoadWeights(const std::filesystem::path& dir, const ModelConfig& config,
+                                    Backend& backend, const LoadProgress& progress) {
+  const absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(dir, config);
+  if (!checkpoint.ok()) return checkpoint.status();
+  Loader loader(*checkpoint, config, backend, progress);
+  Weights weights;
+  weights.embedding = loader.Packed({"model.embed_tokens.weight"});
+  for (int i = 0; i < config.layers; ++i) {
+    const std::string prefix = absl::StrCat("model.layers.", i, ".");
+    LayerWeights layer;
+    layer.input_norm = loader.Norm(prefix + "input_layernorm.weight");
+    layer.qkv =
+        loader.Packed({prefix + "self_attn.q_proj.weight", prefix + "self_attn.k_proj.weight",
+                       prefix + "self_attn.v_proj.weight"});
+    layer.q_norm = loader.Norm(prefix + "self_attn.q_norm.weight");
+    layer.k_norm = loader.Norm(prefix + "self_attn.k_norm.weight");
+    layer.o = loader.Packed({prefix + "self_attn.o_proj.weight"});
+    layer.post_norm = loader.Norm(prefix + "post_attention_layernorm.weight");
+    layer.gate_up = loader.Packed({prefix + "mlp.gate_proj.weight", prefix + "mlp.up_proj.weight"});
+    layer.down = loader.Packed({prefix + "mlp.down_proj.weight"});
+    weights.layers.push_back(std::move(layer));
+  }
+  weights.final_norm = loader.Norm("model.norm.weight");
+  if (!config.tied_embeddings) weights.lm_head = loader.Packed({"lm_head.weight"});
+  weights.fingerprint = loader.Fingerprint();
+  return weights;
+}
+
+}  // namespace kvasir
