@@ -81,8 +81,14 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(
   }
 }
 
-void MetricsEndpoint::Add(const std::weak_ptr<prometheus::Collectable>& collectable) {
+MetricsEndpoint::~MetricsEndpoint() {
+  for (const auto& collectable : collectables_) exposer_->RemoveCollectable(collectable);
+  [[maybe_unused]] const prometheus::Exposer* until_exit = exposer_.release();
+}
+
+void MetricsEndpoint::Add(const std::shared_ptr<prometheus::Collectable>& collectable) {
   exposer_->RegisterCollectable(collectable);
+  collectables_.push_back(collectable);
 }
 
 }  // namespace kvasir

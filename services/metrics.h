@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -50,8 +51,12 @@ class MetricsEndpoint {
   // Port 0: any that is free. UNAVAILABLE naming the address where it cannot listen.
   static absl::StatusOr<std::unique_ptr<MetricsEndpoint>> Start(const std::string& address);
 
-  // Serves what `collectable` has until that dies.
-  void Add(const std::weak_ptr<prometheus::Collectable>& collectable);
+  // From now on nothing is read from what was added. The port stays taken until the process ends:
+  // its library would take up to two seconds to let go of it.
+  ~MetricsEndpoint();
+
+  // REQUIRES: `collectable` outlives this.
+  void Add(const std::shared_ptr<prometheus::Collectable>& collectable);
   // With the port that was bound.
   const std::string& address() const { return address_; }
 
@@ -60,6 +65,7 @@ class MetricsEndpoint {
       : exposer_(std::move(exposer)), address_(std::move(address)) {}
 
   std::unique_ptr<prometheus::Exposer> exposer_;
+  std::vector<std::weak_ptr<prometheus::Collectable>> collectables_;
   std::string address_;
 };
 

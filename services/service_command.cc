@@ -6,6 +6,7 @@
 
 #include <cctype>
 #include <cstdio>
+#include <cstdlib>
 #include <limits>
 #include <vector>
 
@@ -53,7 +54,10 @@ ServiceCommand::ServiceCommand(const Defaults& defaults)
   app_.get_formatter()->column_width(36);
   AddFlag("--listen", listen_, "HOST:PORT to serve gRPC on; port 0: any that is free");
   AddFlag("--model", model_, "Directory of a Hugging Face checkpoint");
-  AddFlag("--metrics", metrics_, "HOST:PORT of Prometheus metrics (/metrics); empty: none");
+  AddFlag("--metrics", metrics_,
+          "HOST:PORT of Prometheus metrics (/metrics), " + metrics_ + " where not set; empty: none")
+      ->expected(0, 1)  // so that --metrics= is empty
+      ->default_str("");
   AddFlag("--log-level", log_level_, "What is logged on stderr")
       ->check(CLI::IsMember({"debug", "info", "warning", "error", "off"}));
 }
@@ -74,6 +78,9 @@ std::optional<int> ServiceCommand::Parse(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return Fail(std::string(error.what()) + " (try --help)");
   }
+  // The library takes an empty variable for one that is not set.
+  const char* metrics = std::getenv("KVASIR_METRICS");
+  if (app_.count("--metrics") == 0 && metrics != nullptr && *metrics == '\0') metrics_.clear();
   StartLogging(log_level_);
   return std::nullopt;
 }
