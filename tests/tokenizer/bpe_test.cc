@@ -1,0 +1,135 @@
+#include "tokenizer/bpe.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace kvasir {
+namespace {
+
+using ::testing::ElementsAre;
+
+// 256 single bytes with their own values as ids, and the results of `merges` from 256 up.
+struct Model {
+  explicit Model(const std::vector<std::pair<std::string, std::string>>& pairs) {
+    std::array<uint32_t, 256> byte_ids;
+    for (uint32_t byte = 0; byte < 256; ++byte) {
+      byte_ids[byte] = byte;
+      Id(std::string(1, static_cast<char>(byte)));
+    }
+    for (const auto& [left, right] : pairs)
+      merges.push_back({Id(left), Id(right), Id(left + right)});
+    std::vector<TokenEntry> entries;
+    for (const auto& [token, id] : ids) entries.push_back({id, token});
+    bpe = Bpe(Vocabulary(entries), byte_ids, merges);
+  }
+
+  uint32_t Id(const std::string& token) {
+    return ids.emplace(token, static_cast<uint32_t>(ids.size())).first->second;
+  }
+
+  std::vector<uint32_t> Encode(std::string_view piece) const {
+    Bpe::Scratch scratch;
+    std::vector<uint32_t> out;
+    bpe.Encode(piece, scratch, out);
+    return out;
+  }
+
+  // The definition: the leftmost pair of lowest rank, until there is none.
+  std::vector<uint32_t> EncodePlainly(std::string_view piece) const {
+    std::vector<uint32_t> symbols;
+    for (const char c : piece) symbols.push_back(static_cast<unsigned char>(c));
+    std::map<std::pair<uint32_t, uint32_t>, size_t> rank;  // The last of equal pairs counts.
+    for (size_t i = 0; i < merges.size(); ++i) rank[{merges[i].left, merges[i].right}] = i;
+    while (true) {
+      size_t best = merges.size();
+      size_t at = 0;
+      for (size_t i = 0; i + 1 < symbols.size(); ++i) {
+        const auto found = rank.find({symbols[i], symbols[i + 1]});
+        if (found != rank.end() && found->second < best) {
+          best = found->second;
+          at = i;
+        }
+      }
+      if (best == merges.size()) return symbols;
+      symbols[at] = merges[best].result;
+      symbols.erase(symbols.begin() + static_cast<ptrdiff_t>(at) + 1);
+    }
+  }
+
+  std::map<std::string, uint32_t> ids;
+  std::vector<Merge> merges;
+  Bpe bpe;
+};
+
+TEST(Bpe, LowestRankFirstThenLeftmost) {
+  Model model({{"b", "c"}, {"a", "b"}, {"a", "a"}});
+  EXPECT_THAT(model.Encode("abc"), ElementsAre('a', model.Id("bc")));
+  EXPECT_THAT(model.Encode("ab"), ElementsAre(model.Id("ab")));
+  EXPECT_THAT(model.Encode("aaa"), ElementsAre(model.Id("aa"), 'a'));
+  EXPECT_THAT(model.Encode("x"), ElementsAre('x'));
+}
+
+// "abc" is a token, but "bc" is merged before "ab" can be: no text becomes it.
+TEST(Bpe, ATokenThatMergesDoNotReachIsNotFoundWhole) {
+  Model model({{"b", "c"}, {"a", "b"}, {"ab", "c"}});
+  EXPECT_THAT(model.Encode("abc"), ElementsAre('a', model.Id("bc")));
+}
+
+TEST(Bpe, ZeroBytesAreBytes) {
+  using namespace std::string_literals;
+  Model model({{"\0"s, "\0"s}, {"a", "\0"s}});
+  EXPECT_THAT(model.Encode("\0\0\0"s), ElementsAre(model.Id("\0\0"s), 0));
+  EXPECT_THAT(model.Encode("a\0"s), ElementsAre(model.Id("a\0"s)));
+  EXPECT_THAT(model.Encode("a"s), ElementsAre('a'));
+}
+
+TEST(Bpe, APairThatComesTwiceHasItsLastRank) {
+  Model model({{"a", "b"}, {"b", "c"}, {"a", "b"}});
+  EXPECT_THAT(model.Encode("abc"), ElementsAre('a', model.Id("bc")));
+}
+
+TEST(Bpe, NoMerges) {
+  const Model model({});
+  EXPECT_THAT(model.Encode("ab"), ElementsAre('a', 'b'));
+  EXPECT_THAT(model.Encode(std::string(100, 'a')).size(), 100);
+}
+
+// Random merges, pieces of every length: one token, short and long ways of merging alike.
+TEST(Bpe, AgreesWithTheDefinition) {
+  std::mt19937 random(1);
+  for (int round = 0; round < 300; ++round) {
+    const std::string letters = std::string("abcdefgh").substr(0, 2 + random() % 7);
+    std::vector<std::string> tokens;
+    for (const char c : letters) tokens.emplace_back(1, c);
+    std::vector<std::pair<std::string, std::string>> pairs;
+    std::set<std::pair<std::string, std::string>> seen;
+    for (size_t n = random() % 60; n > 0; --n) {
+      const std::string left = tokens[random() % tokens.size()];
+      const std::string right = tokens[random() % tokens.size()];
+      if (!seen.emplace(left, right).second && random() % 4 != 0) continue;
+      pairs.emplace_back(left, right);
+      tokens.push_back(left + right);
+    }
+    // Ranks need not follow the order in which tokens become possible.
+    if (random() % 2) std::shuffle(pairs.begin(), pairs.end(), random);
+    const Model model(pairs);
+    for (int text = 0; text < 60; ++text) {
+      std::string piece;
+      const size_t length = 1 + random() % (text % 3 == 0 ? 200 : 20);
+      while (piece.size() < length) {
+        piece += random() % 3 ? std::string(1, letters[random() % letters.size()])
+                              : tokens[random() % tokens.size()];
+      }
+      ASSERT_EQ(model.Encode(piece), model.EncodePlainly(piece)) << piece;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kvasir
