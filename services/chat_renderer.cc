@@ -50,14 +50,15 @@ Conversation FromProto(const v1::ApplyChatTemplateRequest& proto) {
   return conversation;
 }
 
-// The request's field that a refusal is about: what the message begins with, or the conversation,
-// where the template itself refused it.
-std::string_view RefusedField(std::string_view message) {
-  const std::string_view start = message.substr(0, message.find(':'));
+// Names the field of the request: what the message begins with, or the conversation, where the
+// template itself refused it.
+absl::Status Refused(const absl::Status& status) {
+  const std::string message(status.message());
+  const std::string_view start = std::string_view(message).substr(0, message.find(':'));
   for (std::string_view field : {"messages", "tools", "template_arguments"}) {
-    if (start.starts_with(field)) return start;
+    if (start.starts_with(field)) return InvalidField(start, status);
   }
-  return "messages";
+  return InvalidField("messages", absl::Status(status.code(), absl::StrCat("messages: ", message)));
 }
 
 }  // namespace
@@ -90,10 +91,7 @@ absl::Status ChatRenderer::Render(const v1::ApplyChatTemplateRequest& request,
     return absl::UnimplementedError("from_message: not implemented; leave it unset");
   }
   absl::StatusOr<RenderedChat> rendered = template_->Render(FromProto(request));
-  if (!rendered.ok()) {
-    const absl::string_view message = rendered.status().message();
-    return InvalidField(RefusedField({message.data(), message.size()}), rendered.status());
-  }
+  if (!rendered.ok()) return Refused(rendered.status());
   const std::vector<uint32_t> ids =
       request.trust_content() ? tokenizer_.Encode(rendered->text)
                               : tokenizer_.EncodeTrusted(rendered->text, rendered->trusted);

@@ -1,0 +1,121 @@
+#include "tests/services/program.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+
+namespace kvasir::testing {
+namespace {
+
+constexpr std::chrono::seconds kPatience(30);
+
+std::vector<char*> Pointers(std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  for (std::string& string : strings) pointers.push_back(string.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+}  // namespace
+
+Program::Program(const std::string& name, const std::vector<std::string>& arguments,
+                 const std::vector<std::string>& environment) {
+  std::vector<std::string> command = {std::string(KVASIR_BIN_DIR) + "/" + name};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  std::vector<std::string> variables = environment;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    variables.emplace_back(*variable);
+  }
+
+  int output[2], error[2];
+  if (pipe2(output, O_CLOEXEC) != 0 || pipe2(error, O_CLOEXEC) != 0) std::abort();
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, output[1], STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, error[1], STDERR_FILENO);
+  const int failed = posix_spawn(&pid_, command[0].c_str(), &actions, nullptr,
+                                 Pointers(command).data(), Pointers(variables).data());
+  posix_spawn_file_actions_destroy(&actions);
+  EXPECT_EQ(failed, 0) << command[0];
+  if (failed != 0) pid_ = -1;
+  close(output[1]);
+  close(error[1]);
+  output_fd_ = output[0];
+  error_fd_ = error[0];
+}
+
+Program::~Program() {
+  if (pid_ > 0) {
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+  for (int fd : {output_fd_, error_fd_}) {
+    if (fd >= 0) close(fd);
+  }
+}
+
+bool Program::FindLine(const std::string& prefix, std::string& rest) const {
+  for (size_t begin = 0, end = 0; (end = output_.find('\n', begin)) != std::string::npos;
+       begin = end + 1) {
+    if (output_.compare(begin, prefix.size(), prefix) != 0) continue;
+    rest = output_.substr(begin + prefix.size(), end - begin - prefix.size());
+    return true;
+  }
+  return false;
+}
+
+void Program::ReadUntil(const std::string& prefix) {
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  std::string rest;
+  while (output_fd_ >= 0 || error_fd_ >= 0) {
+    if (!prefix.empty() && FindLine(prefix, rest)) return;
+    if (std::chrono::steady_clock::now() > until) {
+      ADD_FAILURE() << "the program goes on for too long\n" << output_ << error_;
+      return;
+    }
+    pollfd ready[] = {{output_fd_, POLLIN, 0}, {error_fd_, POLLIN, 0}};
+    poll(ready, 2, 100);
+    for (int i = 0; i < 2; ++i) {
+      if (ready[i].revents == 0) continue;
+      int& fd = i == 0 ? output_fd_ : error_fd_;
+      char buffer[4096];
+      const ssize_t got = read(fd, buffer, sizeof buffer);
+      if (got > 0) {
+        (i == 0 ? output_ : error_).append(buffer, static_cast<size_t>(got));
+      } else {
+        close(fd);
+        fd = -1;
+      }
+    }
+  }
+}
+
+std::string Program::AwaitLine(const std::string& prefix) {
+  ReadUntil(prefix);
+  std::string rest;
+  EXPECT_TRUE(FindLine(prefix, rest)) << "no '" << prefix << "' in:\n" << output_ << error_;
+  return rest;
+}
+
+void Program::Signal(int signal) {
+  if (pid_ > 0) kill(pid_, signal);
+}
+
+int Program::Wait() {
+  ReadUntil("");
+  if (output_fd_ >= 0 || error_fd_ >= 0) kill(pid_, SIGKILL);  // it goes on for too long
+  int status = 0;
+  waitpid(pid_, &status, 0);
+  pid_ = -1;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+}  // namespace kvasir::testing

@@ -1,0 +1,43 @@
+#ifndef KVASIR_TESTS_SERVICES_PROGRAM_H_
+#define KVASIR_TESTS_SERVICES_PROGRAM_H_
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+namespace kvasir::testing {
+
+// One of our programs, run as its own process; killed with the object.
+class Program {
+ public:
+  // `name` lies in KVASIR_BIN_DIR. `environment`: NAME=VALUE, added to ours.
+  Program(const std::string& name, const std::vector<std::string>& arguments,
+          const std::vector<std::string>& environment = {});
+  ~Program();
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  // What follows `prefix` in the first line of stdout that begins with it; empty, and a failure,
+  // where stdout ends or 30 seconds pass before.
+  std::string AwaitLine(const std::string& prefix);
+  void Signal(int signal);
+  // Waits for the end. The exit code; minus the signal's number where one killed it.
+  int Wait();
+  // All of it, once Wait has returned.
+  const std::string& standard_output() const { return output_; }
+  const std::string& standard_error() const { return error_; }
+
+ private:
+  // Reads what there is until `output_` has a line that begins with `prefix`, or all is read.
+  void ReadUntil(const std::string& prefix);
+  bool FindLine(const std::string& prefix, std::string& rest) const;
+
+  pid_t pid_ = -1;
+  int output_fd_ = -1, error_fd_ = -1;
+  std::string output_, error_;
+};
+
+}  // namespace kvasir::testing
+
+#endif  // KVASIR_TESTS_SERVICES_PROGRAM_H_

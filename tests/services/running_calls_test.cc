@@ -1,0 +1,67 @@
+#include "services/running_calls.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <string>
+#include <utility>
+
+#include "engine/error.h"
+
+namespace kvasir {
+namespace {
+
+using ::testing::HasSubstr;
+
+class RunningCallsTest : public ::testing::Test {
+ protected:
+  RunningCall Begin() {
+    absl::StatusOr<RunningCall> call = calls_.Begin("Encode");
+    EXPECT_TRUE(call.ok()) << call.status();
+    return *std::move(call);
+  }
+  std::string Metrics() { return prometheus::TextSerializer().Serialize(registry_.Collect()); }
+
+  prometheus::Registry registry_;
+  RequestMetrics metrics_{registry_};
+  RunningCalls calls_{metrics_};
+};
+
+TEST_F(RunningCallsTest, CountsByMethodAndCode) {
+  Begin().End(absl::StatusCode::kOk);
+  Begin().End(absl::StatusCode::kOk);
+  Begin().End(absl::StatusCode::kNotFound);
+  const std::string text = Metrics();
+  EXPECT_THAT(text, HasSubstr("kvasir_requests_total{code=\"OK\",method=\"Encode\"} 2"));
+  EXPECT_THAT(text, HasSubstr("kvasir_requests_total{code=\"NOT_FOUND\",method=\"Encode\"} 1"));
+  EXPECT_THAT(text, HasSubstr("kvasir_request_seconds_count{method=\"Encode\"} 3"));
+}
+
+TEST_F(RunningCallsTest, IdleAtOnceWhereNothingRuns) {
+  bool idle = false;
+  calls_.Drain([&] { idle = true; });
+  EXPECT_TRUE(idle);
+}
+
+TEST_F(RunningCallsTest, DrainingRefusesNewCallsAndWaitsForRunningOnes) {
+  RunningCall first = Begin();
+  RunningCall second = Begin();
+  int idle = 0;
+  calls_.Drain([&] { ++idle; });
+  const absl::Status refused = calls_.Begin("Encode").status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(DetailOf(refused).reason, "DRAINING");
+  EXPECT_THAT(Metrics(),
+              HasSubstr("kvasir_requests_total{code=\"UNAVAILABLE\",method=\"Encode\"} 1"));
+
+  RunningCall moved = std::move(first);
+  second.End(absl::StatusCode::kOk);
+  EXPECT_EQ(idle, 0);
+  moved.End(absl::StatusCode::kOk);
+  EXPECT_EQ(idle, 1);
+}
+
+}  // namespace
+}  // namespace kvasir
