@@ -1,9 +1,7 @@
 #include "engine/model/config.h"
 
-#include <array>
 #include <cmath>
 #include <fstream>
-#include <limits>
 #include <sstream>
 #include <string>
 
@@ -14,7 +12,6 @@ namespace kvasir {
 namespace {
 
 constexpr char kConfigFile[] = "config.json";
-constexpr char kGenerationFile[] = "generation_config.json";
 
 // A switch that must be off: what it turns on is not implemented.
 absl::Status MustBeOff(const JsonFields& fields, const char* field) {
