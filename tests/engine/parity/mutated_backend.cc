@@ -62,6 +62,7 @@ class MutatedBackend : public Backend {
  private:
   // One slot: k [K, D], then v [K, D].
   size_t SlotFloats() const { return size_t(2) * config_.kv_heads * config_.head_dim; }
+  int HeadDimOfHidden() const { return config_.hidden / config_.heads; }
   Mutation MutationOf(KvLayer kv) const {
     int layer = 0;
     while (kv_[layer].data() != kv.data) ++layer;
@@ -97,7 +98,7 @@ void MutatedBackend::Angles(Mutation mutation, int position, std::vector<float>&
   double theta = config_.rope_theta;
   double dim = config_.head_dim;
   if (mutation == Mutation::kThetaHardCoded) theta = kHardCodedTheta;
-  if (mutation == Mutation::kHeadDimOfHiddenInRope) dim = config_.hidden / config_.heads;
+  if (mutation == Mutation::kHeadDimOfHiddenInRope) dim = HeadDimOfHidden();
   if (mutation == Mutation::kRopeTableShort) position = std::min(position, kShortTable - 1);
   cos.resize(half);
   sin.resize(half);
@@ -159,8 +160,7 @@ void MutatedBackend::AttendRow(Mutation mutation, const float* q, const float* k
                                const int* blocks, int visible, float* out) {
   const int dim = config_.head_dim;
   const int group = config_.heads / config_.kv_heads;
-  const int scale_dim =
-      mutation == Mutation::kHeadDimOfHiddenInScale ? config_.hidden / config_.heads : dim;
+  const int scale_dim = mutation == Mutation::kHeadDimOfHiddenInScale ? HeadDimOfHidden() : dim;
   const float scale = static_cast<float>(1 / std::sqrt(double(scale_dim)));
   scores_.resize(visible);
   for (int h = 0; h < config_.heads; ++h) {
