@@ -152,7 +152,7 @@ Generation DemoClient::Generate(const v1::GenerateRequest& request, const TextSi
   ExitUnlessOk(call->Finish(), "Generate");
   generation.text = text.Finish();
   generation.first_token_seconds = SecondsBetween(start, first);
-  generation.decode_seconds = SecondsBetween(first, last);
+  generation.seconds = SecondsBetween(start, last);
   return generation;
 }
 

@@ -23,7 +23,7 @@ struct Generation {
   v1::GenerateStarted started;
   v1::GenerateComplete complete;
   double first_token_seconds = 0;  // from the call to the first token
-  double decode_seconds = 0;       // from the first token to the last
+  double seconds = 0;              // from the call to the last token
 };
 
 // Both services as a client sees them. A call that fails ends the program: exit code 1, the gRPC

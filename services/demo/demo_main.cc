@@ -79,15 +79,10 @@ std::string Format(const char* format, Args... args) {
 }
 
 std::string Speed(const Generation& generation) {
-  const size_t sent = generation.complete.usage().input_tokens();
-  const size_t got = generation.ids.size();
-  std::string text = Format("%zu tokens sent; %zu generated, the first after %.1f ms", sent, got,
-                            generation.first_token_seconds * 1e3);
-  if (got > 1) {
-    text +=
-        Format(", then %.0f tokens/s", static_cast<double>(got - 1) / generation.decode_seconds);
-  }
-  return text;
+  const auto generated = static_cast<double>(generation.ids.size());
+  return Format("%u tokens sent, %.0f generated in %.3f s: %.0f tokens/s, the first after %.1f ms",
+                generation.complete.usage().input_tokens(), generated, generation.seconds,
+                generated / generation.seconds, generation.first_token_seconds * 1e3);
 }
 
 void Introduce(DemoClient& client, Terminal& terminal) {
@@ -107,7 +102,7 @@ void ShowPrompts(DemoClient& client, Terminal& terminal) {
     const TokenIds ids = client.Encode(prompt);
     v1::GenerateRequest request;
     request.mutable_input_ids()->Add(ids.begin(), ids.end());
-    request.set_max_new_tokens(80);
+    request.set_max_new_tokens(200);
     request.mutable_sampling()->set_temperature(0.7f);
     request.mutable_sampling()->set_top_k(50);
     const Generation generation = client.Generate(request, terminal.Text());
