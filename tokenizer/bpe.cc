@@ -45,7 +45,11 @@ uint32_t LongHashOf(std::string_view piece) {
   return static_cast<uint32_t>(Mix(hash ^ Load<uint64_t>(last)));
 }
 
-uint64_t PairHashOf(uint32_t left, uint32_t right) { return Mix(uint64_t{left} << 32 | right); }
+// Of a slot of the table of pairs.
+constexpr int kRankBits = 20;
+constexpr int kIdBits = 22;
+
+uint64_t PairOf(uint32_t left, uint32_t right) { return uint64_t{left} << kIdBits | right; }
 
 // Slots for `entries` that leave at least half of them empty.
 size_t TableSize(size_t entries) { return std::bit_ceil(std::max<size_t>(entries * 2, 2)); }
@@ -75,15 +79,19 @@ Bpe::Bpe(const Vocabulary& vocabulary, const std::array<uint32_t, 256>& byte_ids
 }
 
 void Bpe::AddPairs(std::span<const Merge> merges) {
-  pairs_.resize(TableSize(merges.size()));
+  pairs_.assign(TableSize(merges.size()), kNoPair);
+  pair_filter_.assign(std::max<size_t>(pairs_.size() / 16, 1), 0);
   result_of_rank_.reserve(merges.size());
   for (const Merge& merge : merges) {
-    size_t slot = PairHashOf(merge.left, merge.right) & (pairs_.size() - 1);
-    while (pairs_[slot].rank != kNoRank &&
-           (pairs_[slot].left != merge.left || pairs_[slot].right != merge.right)) {
+    const uint64_t pair = PairOf(merge.left, merge.right);
+    const uint64_t hash = Mix(pair);
+    const uint64_t bit = FilterBitOf(hash);
+    pair_filter_[bit >> 6] |= uint64_t{1} << (bit & 63);
+    size_t slot = hash & (pairs_.size() - 1);
+    while (pairs_[slot] != kNoPair && pairs_[slot] >> kRankBits != pair) {
       slot = (slot + 1) & (pairs_.size() - 1);
     }
-    pairs_[slot] = {merge.left, merge.right, static_cast<uint32_t>(result_of_rank_.size())};
+    pairs_[slot] = pair << kRankBits | result_of_rank_.size();
     result_of_rank_.push_back(merge.result);
   }
   byte_pair_rank_.resize(256 * 256);
@@ -141,10 +149,18 @@ void Bpe::AddWholePieces(const Vocabulary& vocabulary) {
   longest_whole_ = longest;
 }
 
+inline uint64_t Bpe::FilterBitOf(uint64_t hash) const {
+  return hash >> 40 & (pair_filter_.size() * 64 - 1);
+}
+
 inline uint32_t Bpe::RankOf(uint32_t left, uint32_t right) const {
-  size_t slot = PairHashOf(left, right) & (pairs_.size() - 1);
-  while (pairs_[slot].rank != kNoRank) {
-    if (pairs_[slot].left == left && pairs_[slot].right == right) return pairs_[slot].rank;
+  const uint64_t pair = PairOf(left, right);
+  const uint64_t hash = Mix(pair);
+  const uint64_t bit = FilterBitOf(hash);
+  if (!(pair_filter_[bit >> 6] >> (bit & 63) & 1)) return kNoRank;
+  size_t slot = hash & (pairs_.size() - 1);
+  while (pairs_[slot] != kNoPair) {
+    if (pairs_[slot] >> kRankBits == pair) return pairs_[slot] & ((1u << kRankBits) - 1);
     slot = (slot + 1) & (pairs_.size() - 1);
   }
   return kNoRank;

@@ -24,9 +24,11 @@ struct Merge {
 // left that may be.
 class Bpe {
  public:
+  static constexpr size_t kMaxMerges = (1u << 20) - 1;
+
   Bpe() = default;
   // `byte_ids[b]` is the token of the single byte b. A pair that comes twice in `merges` has its
-  // last rank. REQUIRES: all ids are in `vocabulary`.
+  // last rank. REQUIRES: all ids are in `vocabulary`; at most kMaxMerges merges.
   Bpe(const Vocabulary& vocabulary, const std::array<uint32_t, 256>& byte_ids,
       std::span<const Merge> merges);
 
@@ -47,12 +49,9 @@ class Bpe {
 
  private:
   static constexpr uint32_t kNoRank = ~0u;
+  static constexpr uint64_t kNoPair = ~uint64_t{0};
+  static_assert(Vocabulary::kMaxId < 1u << 22, "a pair and its rank fit 64 bits");
 
-  struct PairSlot {
-    uint32_t left = kNoRank;
-    uint32_t right = kNoRank;
-    uint32_t rank = kNoRank;
-  };
   struct ShortSlot {
     uint64_t key = 0;  // Up to 7 bytes, and their number in the highest byte; 0: empty
     uint32_t id = 0;
@@ -67,6 +66,7 @@ class Bpe {
   void AddPairs(std::span<const Merge> merges);
   void AddWholePieces(const Vocabulary& vocabulary);
 
+  uint64_t FilterBitOf(uint64_t hash) const;
   uint32_t RankOf(uint32_t left, uint32_t right) const;
   // The token that `piece` becomes, where it becomes a single one that was tabled; else kNoRank.
   uint32_t FindWhole(std::string_view piece) const;
@@ -76,8 +76,11 @@ class Bpe {
   std::array<uint32_t, 256> byte_ids_ = {};
   std::vector<uint32_t> result_of_rank_;  // [merges]
   std::vector<uint32_t> byte_pair_rank_;  // [256 * 256], by first byte * 256 + second
-  // Open addressing, a power of two of slots, at most half of them full.
-  std::vector<PairSlot> pairs_;
+  // Open addressing, a power of two of slots, at most half of them full. A slot of pairs_ is
+  // left << 42 | right << 20 | rank, or kNoPair: the whole table is to stay in a core's cache.
+  std::vector<uint64_t> pairs_;
+  // One bit for each of many hashes: 0 where no pair has it, as for most that are asked for.
+  std::vector<uint64_t> pair_filter_;
   std::vector<ShortSlot> short_pieces_;
   std::vector<LongSlot> long_pieces_;
   std::string whole_bytes_;

@@ -104,6 +104,10 @@ absl::Status Reader::ReadByteIds() {
 absl::Status Reader::ReadMerges(const Value& model) {
   const Value* merges = JsonFile::Find(model, "merges");
   if (merges == nullptr || !merges->IsArray()) return file_.TypeError("model.merges", "an array");
+  if (merges->Size() > Bpe::kMaxMerges) {
+    return file_.Error("model.merges", absl::StrCat(merges->Size(), " merges, more than the limit ",
+                                                    "of ", Bpe::kMaxMerges));
+  }
   out_.merges.reserve(merges->Size());
   for (rapidjson::SizeType rank = 0; rank < merges->Size(); ++rank) {
     if (absl::Status status = ReadMerge(rank, (*merges)[rank]); !status.ok()) return status;

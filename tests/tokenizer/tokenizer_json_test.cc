@@ -122,6 +122,15 @@ TEST(TokenizerJson, AByteWithoutATokenIsNamed) {
               "model.vocab: no token 'Ġ' for the single byte 32");
 }
 
+TEST(TokenizerJson, TooManyMerges) {
+  std::string merges = "[\"h e\"";
+  for (int i = 0; i < 1 << 20; ++i) merges += ",\"h e\"";
+  rapidjson::Document json = SmallTokenizerJson();
+  SetJson(json, "/model/merges", merges + "]");
+  ExpectError(Tokenizer::FromJson(ToText(json), "{}"),
+              "model.merges: 1048577 merges, more than the limit of 1048575");
+}
+
 TEST(TokenizerJson, DuplicateKeysInTheVocabulary) {
   std::string text = ToText(SmallTokenizerJson());
   const size_t at = text.find("\"hello\":259");
