@@ -72,15 +72,26 @@ int ArgMax(std::span<const float> logits) {
   return best;
 }
 
-// Candidates in order, those below the k-th dropped; ties with the k-th stay.
+// Candidates in order, those below the k-th dropped; ties with the k-th stay. Looks at each logit
+// once: almost all of a large vocabulary fall below the k-th best so far.
 void SelectTopK(std::span<const float> logits, uint32_t top_k, std::vector<Candidate>& kept) {
   kept.clear();
-  for (int id = 0; id < static_cast<int>(logits.size()); ++id) kept.emplace_back(logits[id], id);
-  if (top_k > 0 && top_k < kept.size()) {
-    std::nth_element(kept.begin(), kept.begin() + (top_k - 1), kept.end(), MoreProbable);
-    const float threshold = kept[top_k - 1].first;
+  const size_t k = top_k > 0 ? std::min<size_t>(top_k, logits.size()) : logits.size();
+  float threshold = -std::numeric_limits<float>::infinity();
+  size_t room = 2 * k + 64;  // thinned out when full
+  const auto thin_out = [&] {
+    std::nth_element(kept.begin(), kept.begin() + static_cast<ptrdiff_t>(k - 1), kept.end(),
+                     MoreProbable);
+    threshold = kept[k - 1].first;
     std::erase_if(kept, [&](const Candidate& c) { return c.first < threshold; });
+    room = std::max(room, 2 * kept.size());  // they may all be ties
+  };
+  for (int id = 0; id < static_cast<int>(logits.size()); ++id) {
+    if (!(logits[id] >= threshold)) continue;  // nor NaN
+    kept.emplace_back(logits[id], id);
+    if (kept.size() == room) thin_out();
   }
+  if (kept.size() > k) thin_out();
   std::sort(kept.begin(), kept.end(), MoreProbable);
 }
 
@@ -100,11 +111,13 @@ size_t CountTopP(const std::vector<Candidate>& kept, const std::vector<double>& 
   return kept.size();
 }
 
+// An id, or -1 where no logit is finite.
 int Draw(std::span<const float> logits, const SamplingParams& params, uint64_t position,
          SamplerScratch& scratch) {
   std::vector<Candidate>& kept = scratch.candidates;
   std::vector<double>& mass = scratch.mass;
   SelectTopK(logits, params.top_k, kept);
+  if (kept.empty() || !std::isfinite(kept.front().first)) return -1;
   const double best = kept.front().first;
   mass.clear();
   for (const auto& [logit, id] : kept) {
@@ -162,10 +175,8 @@ void SampleRow(std::span<float> logits, const SamplingRow& row, SamplerScratch& 
   for (const auto& [id, bias] : params.logit_bias) logits[id] += bias;
   if (params.has_penalties()) ApplyPenalties(logits, params, row.history, scratch.counts);
 
-  out.id = ArgMax(logits);
-  if (out.id < 0) return;
-  if (params.temperature > 0) out.id = Draw(logits, params, row.position, scratch);
-  if (wants_logprob) out.logprob = static_cast<float>(raw[out.id] - log_sum);
+  out.id = params.temperature > 0 ? Draw(logits, params, row.position, scratch) : ArgMax(logits);
+  if (wants_logprob && out.id >= 0) out.logprob = static_cast<float>(raw[out.id] - log_sum);
 }
 
 }  // namespace kvasir

@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <map>
 #include <random>
@@ -81,6 +83,26 @@ TEST(TopK, KeepsTiesWithTheKth) {
   EXPECT_EQ(Ids(Histogram({5, 4, 4, 3}, {.temperature = 5, .top_k = 2}, 500)),
             (std::vector{0, 1, 2}));
   EXPECT_EQ(Ids(Histogram({5, 4, 4, 3}, {.temperature = 5, .top_k = 1}, 500)), (std::vector{0}));
+}
+
+TEST(TopK, IsThatOfASortWhateverTheOrder) {
+  std::mt19937 random(12);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<float> logits(1 + random() % 2000);
+    for (float& logit : logits) {
+      logit = static_cast<float>(random() % (1 + random() % 50)) + static_cast<float>(round) / 7;
+    }
+    if (round % 3 == 0) std::sort(logits.begin(), logits.end());  // every one beats all before
+    const uint32_t k = 1 + random() % 60;
+    std::vector<float> sorted = logits;
+    std::sort(sorted.begin(), sorted.end(), std::greater<>());
+    const float threshold = sorted[std::min<size_t>(k, sorted.size()) - 1];
+    // Flat at this temperature: what can be drawn is drawn.
+    const SamplingParams params = {.temperature = 100, .top_k = k};
+    for (int position = 0; position < 40; ++position) {
+      ASSERT_GE(logits[Sample(logits, params, position).id], threshold);
+    }
+  }
 }
 
 TEST(TopP, KeepsWhatHasLessThanPAbove) {
