@@ -97,10 +97,13 @@ int Main(int argc, char** argv) {
       [&step_metrics](double seconds, int tokens) { step_metrics.Record(seconds, tokens); });
 
   ModelService service(**engine, request_metrics);
-  return Serve(
-      command,
-      {service, service.calls(), ModelService::kMaxMessageBytes, {registry, engine_metrics}},
-      signals);
+  return Serve(command,
+               {service,
+                v1::ModelService::service_full_name(),
+                service.calls(),
+                ModelService::kMaxMessageBytes,
+                {registry, engine_metrics}},
+               signals);
 }
 
 }  // namespace

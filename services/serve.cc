@@ -10,8 +10,8 @@
 namespace kvasir {
 
 int Serve(const ServiceCommand& command, const Served& served, StopSignals& signals) {
-  absl::StatusOr<std::unique_ptr<Server>> server =
-      Server::Start({command.listen(), served.max_message_bytes}, served.service);
+  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(
+      {command.listen(), served.service_name, served.max_message_bytes}, served.service);
   if (!server.ok()) return command.Fail(std::string(server.status().message()));
 
   std::unique_ptr<MetricsEndpoint> endpoint;

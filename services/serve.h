@@ -15,6 +15,7 @@ namespace kvasir {
 
 struct Served {
   grpc::Service& service;
+  const char* service_name;  // as in the proto: package and all
   RunningCalls& calls;
   int max_message_bytes;  // both ways
   std::vector<std::shared_ptr<prometheus::Collectable>> metrics;

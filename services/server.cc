@@ -27,11 +27,6 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options,
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
 
-  const size_t colon = options.listen.rfind(':');
-  if (colon == std::string::npos) {
-    return absl::UnavailableError(
-        absl::StrCat("--listen: ", options.listen, " is not of the form HOST:PORT"));
-  }
   int port = 0;
   grpc::ServerBuilder builder;
   builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
@@ -45,7 +40,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options,
     return absl::UnavailableError(absl::StrCat("--listen: cannot listen on ", options.listen,
                                                " (taken, or no address of this host?)"));
   }
-  std::string address = absl::StrCat(options.listen.substr(0, colon + 1), port);
+  server->GetHealthCheckService()->SetServingStatus(options.service_name, true);
+  const std::string host = options.listen.substr(0, options.listen.rfind(':') + 1);
+  std::string address = absl::StrCat(host, port);
   return std::unique_ptr<Server>(new Server(std::move(server), std::move(address)));
 }
 

@@ -18,11 +18,12 @@ class Server {
  public:
   struct Options {
     std::string listen;         // HOST:PORT; port 0: any that is free
+    std::string service_name;   // that health checks may ask for, beside the server as a whole
     int max_message_bytes = 0;  // both ways
   };
 
   // UNAVAILABLE naming the address where it cannot listen.
-  // REQUIRES: `service` outlives the server.
+  // REQUIRES: `listen` is of the form HOST:PORT; `service` outlives the server.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Options& options,
                                                        grpc::Service& service);
 

@@ -10,17 +10,19 @@
 #include <limits>
 #include <vector>
 
+#include "services/default_model.h"
+
 namespace kvasir {
 namespace {
 
-// The embedded model: in the source tree, or installed beside the program.
-std::filesystem::path DefaultModel() {
-  const std::filesystem::path in_source =
-      std::filesystem::path(KVASIR_SOURCE_DIR) / "models" / "tiny";
-  std::error_code error;
-  if (std::filesystem::exists(in_source, error)) return in_source;
-  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
-  return (program.parent_path() / "../share/kvasir/models/tiny").lexically_normal();
+// Both libraries that listen take a port over 65,535 modulo 65,536.
+std::string CheckAddress(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  const std::string port = colon == std::string::npos ? "" : address.substr(colon + 1);
+  const bool digits = !port.empty() && port.size() <= 5 &&
+                      port.find_first_not_of("0123456789") == std::string::npos;
+  if (colon != 0 && digits && std::stoi(port) <= 65535) return "";
+  return address + " is not of the form HOST:PORT, with a port of 0 to 65535";
 }
 
 // gRPC's own log is for whoever looks for it: what a caller needs to know is in our messages.
@@ -52,7 +54,8 @@ ServiceCommand::ServiceCommand(const Defaults& defaults)
   app_.footer("Examples:\n" + defaults.examples);
   app_.set_version_flag("--version", name_ + " " + KVASIR_VERSION);
   app_.get_formatter()->column_width(36);
-  AddFlag("--listen", listen_, "HOST:PORT to serve gRPC on; port 0: any that is free");
+  AddFlag("--listen", listen_, "HOST:PORT to serve gRPC on; port 0: any that is free")
+      ->check(CLI::Validator(CheckAddress, ""));
   AddFlag("--model", model_, "Directory of a Hugging Face checkpoint");
   AddFlag("--metrics", metrics_,
           "HOST:PORT of Prometheus metrics (/metrics), " + metrics_ + " where not set; empty: none")

@@ -47,7 +47,12 @@ int Main(int argc, char** argv) {
   RequestMetrics request_metrics(*registry);
   TokenizerMetrics metrics(*registry);
   TokenizerService service(**tokenizer, renderer, threads, request_metrics, metrics);
-  return Serve(command, {service, service.calls(), TokenizerService::kMaxMessageBytes, {registry}},
+  return Serve(command,
+               {service,
+                v1::TokenizerService::service_full_name(),
+                service.calls(),
+                TokenizerService::kMaxMessageBytes,
+                {registry}},
                signals);
 }
 

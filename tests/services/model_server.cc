@@ -182,7 +182,9 @@ ModelServer::ModelServer(EngineOptions options) {
   KVASIR_CHECK(engine.ok());
   engine_ = *std::move(engine);
   service_ = std::make_unique<ModelService>(*engine_, metrics_);
-  auto server = Server::Start({"127.0.0.1:0", ModelService::kMaxMessageBytes}, *service_);
+  auto server = Server::Start(
+      {"127.0.0.1:0", v1::ModelService::service_full_name(), ModelService::kMaxMessageBytes},
+      *service_);
   KVASIR_CHECK(server.ok());
   server_ = *std::move(server);
   stub_ = NewStub();

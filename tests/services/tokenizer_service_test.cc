@@ -38,7 +38,9 @@ class TokenizerServer {
  public:
   explicit TokenizerServer(std::unique_ptr<Tokenizer> tokenizer)
       : tokenizer_(std::move(tokenizer)) {
-    auto server = Server::Start({"127.0.0.1:0", TokenizerService::kMaxMessageBytes}, service_);
+    auto server = Server::Start({"127.0.0.1:0", v1::TokenizerService::service_full_name(),
+                                 TokenizerService::kMaxMessageBytes},
+                                service_);
     if (!server.ok()) ADD_FAILURE() << server.status();
     server_ = *std::move(server);
     grpc::ChannelArguments arguments;
