@@ -73,6 +73,11 @@ inline void CopyValues(const char* from, int panels, int lines, int valid, int t
   }
 }
 
+// Blocks of the tile that begins at this key.
+KVASIR_INLINE int BlocksAt(const SpanArgs& args, int begin) {
+  return begin < args.end ? (Smaller(kKeyTile, args.end - begin) + 15) / 16 : 0;
+}
+
 template <class Dot, class Activation, int kPairs>
 void AttentionSpan(const SpanArgs& args) {
   constexpr int kValueLines = 16 / kPairs;
@@ -85,13 +90,18 @@ void AttentionSpan(const SpanArgs& args) {
     for (int i = 0; i < d; i += 16) StoreUpTo(state.out + r * state.out_stride + i, Zero(), d - i);
   }
   for (int begin = args.begin; begin < args.end; begin += kKeyTile) {
-    const int blocks = (Smaller(kKeyTile, args.end - begin) + 15) / 16;
+    const int blocks = BlocksAt(args, begin);
+    const int next_blocks = BlocksAt(args, begin + kKeyTile);
     const char* keys[kTileBlocks];
     const char* values[kTileBlocks];
+    const char* next_keys[kTileBlocks];
     for (int b = 0; b < blocks; ++b) {
       const int first = begin + b * 16;
       keys[b] = args.kv + args.blocks[first / 16] * args.block_bytes;
       values[b] = keys[b] + args.key_bytes;
+      next_keys[b] = b < next_blocks
+                         ? args.kv + args.blocks[(first + kKeyTile) / 16] * args.block_bytes
+                         : keys[b];
       if (first + 16 > args.context) {
         CopyValues(values[b], value_panels, kValueLines, args.context - first, kPairs, args.values);
         values[b] = args.values;
@@ -100,7 +110,7 @@ void AttentionSpan(const SpanArgs& args) {
     Product<KeyPanels> scores;
     scores.x = static_cast<const float*>(args.q);
     scores.x_stride = args.q_stride * sizeof(Activation) / sizeof(float);
-    scores.panels = {keys};
+    scores.panels = {keys, values};
     scores.lines = d / kPairs;
     scores.out = args.scores;
     scores.out_stride = kKeyTile;
@@ -113,7 +123,7 @@ void AttentionSpan(const SpanArgs& args) {
     Product<ValuePanels> mixed;
     mixed.x = args.scores;
     mixed.x_stride = kKeyTile;
-    mixed.panels = {values, kValueLines * kLineBytes};
+    mixed.panels = {values, next_keys, kValueLines * kLineBytes};
     mixed.segments = blocks;
     mixed.lines = kValueLines;
     mixed.out = state.out;

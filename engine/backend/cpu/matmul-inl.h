@@ -10,8 +10,13 @@ namespace kvasir::KVASIR_KERNEL_SET {
 // A block of weights that stays in L1 while all rows pass by: kBlockPanels x kBlockLines x 64 B.
 inline constexpr int kBlockPanels = 4;
 inline constexpr int kBlockLines = 128;
-// From so many rows on, widening a block once pays for the store and reload.
-inline constexpr int kWidenRows = 4 * kTileRows;
+// From so many rows on, widening a block once pays for the store and reload (measured on Zen 5,
+// where AVX2 never gains: 0).
+#if defined(__AVX512F__)
+inline constexpr int kWidenRows = 192;
+#else
+inline constexpr int kWidenRows = 0;
+#endif
 
 template <class Panels>
 KVASIR_INLINE Product<Panels> MatmulProduct(const MatmulArgs& args, int row, size_t x_word_bytes,
@@ -42,18 +47,19 @@ inline void WidenBlock(const char* base, size_t stride, int panels, int lines, f
 template <class Dot>
 void MatmulBlocked(const MatmulArgs& args, size_t x_element, int lines, int row_begin, int rows,
                    int panel_begin, int panel_end) {
-  constexpr bool kCanWiden = Dot::kSteps == 2;
-  constexpr int kLines = kCanWiden ? kBlockLines / 2 : kBlockLines;  // equal bytes once widened
-  alignas(64) float wide[kCanWiden ? kBlockPanels * 2 * kLines * 16 : 1];
+  constexpr bool kCanWiden = Dot::kSteps == 2 && kWidenRows > 0;
+  const bool widen = kCanWiden && rows >= kWidenRows;
+  const int most_lines = widen ? kBlockLines / 2 : kBlockLines;  // equal bytes once widened
+  alignas(64) float wide[kCanWiden ? kBlockPanels * kBlockLines * 16 : 1];
   const size_t stride = lines * kLineBytes;
   for (int panel = panel_begin; panel < panel_end; panel += kBlockPanels) {
     const int panels = Smaller(kBlockPanels, panel_end - panel);
-    for (int line = 0; line < lines; line += kLines) {
-      const int block_lines = Smaller(kLines, lines - line);
-      const char* base = static_cast<const char*>(args.w) + panel * stride + line * kLineBytes;
-      const auto multiply = [&](auto dot, const char* block, size_t block_stride, int count) {
-        Product<StridedPanels<false>> t =
-            MatmulProduct(args, row_begin, x_element, StridedPanels<false>{block, block_stride});
+    const char* group = static_cast<const char*>(args.w) + panel * stride;
+    for (int line = 0; line < lines; line += most_lines) {
+      const int block_lines = Smaller(most_lines, lines - line);
+      const char* base = group + line * kLineBytes;
+      const auto multiply = [&](auto dot, auto block, int count) {
+        auto t = MatmulProduct(args, row_begin, x_element, block);
         t.x += size_t(line) * Dot::kWords;
         t.lines = count;
         t.out += panel * 16;
@@ -61,12 +67,15 @@ void MatmulBlocked(const MatmulArgs& args, size_t x_element, int lines, int row_
         t.accumulate = line > 0;
         Multiply<decltype(dot)>(t, rows, 0, panels);
       };
-      if (kCanWiden && rows >= kWidenRows) {
+      if (widen) {
         WidenBlock(base, stride, panels, block_lines, wide);
-        multiply(FloatDot{}, reinterpret_cast<const char*>(wide), block_lines * 2 * kLineBytes,
+        multiply(FloatDot{},
+                 LocalPanels{reinterpret_cast<const char*>(wide), block_lines * 2 * kLineBytes},
                  block_lines * 2);
       } else {
-        multiply(Dot{}, base, stride, block_lines);
+        const bool last = line + most_lines >= lines;
+        const char* next = last ? group + kBlockPanels * stride : base + most_lines * kLineBytes;
+        multiply(Dot{}, BlockPanels{base, next, stride}, block_lines);
       }
     }
   }
@@ -78,9 +87,8 @@ void Matmul(const MatmulArgs& args, int row_begin, int row_end, int panel_begin,
   const size_t x_element = sizeof(float) * Dot::kWords / kPairs;
   const int rows = row_end - row_begin;
   if (rows <= kTileRows) {
-    Product<StridedPanels<true>> t =
-        MatmulProduct(args, row_begin, x_element,
-                      StridedPanels<true>{static_cast<const char*>(args.w), lines * kLineBytes});
+    auto t = MatmulProduct(args, row_begin, x_element,
+                           StreamedPanels{static_cast<const char*>(args.w), lines * kLineBytes});
     t.lines = lines;
     Multiply<Dot>(t, rows, panel_begin, panel_end);
   } else {

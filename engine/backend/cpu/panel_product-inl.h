@@ -60,24 +60,53 @@ struct FloatDot {
   static KVASIR_INLINE F32x16 Multiply(F32x16 x, F32x16 w, F32x16 sum) { return Fma(x, w, sum); }
 };
 
-// Where the panels lie. operator()(s, p): panel p of segment s of the loop over k.
-template <bool kStreamed>
-struct StridedPanels {
-  static constexpr bool kPrefetch = kStreamed;  // read once, from memory
+// Where the panels lie: operator()(s, p) is panel p of segment s of the loop over k. Where kAhead,
+// Ahead(s, p) is what will be wanted next and is fetched meanwhile, at the same offsets.
+
+// Weights that are read once, from memory: each panel fetches itself a little ahead.
+struct StreamedPanels {
+  static constexpr bool kAhead = true;
+  static constexpr bool kStreamed = true;
   const char* base;
   size_t stride;  // bytes from a panel to the next
   KVASIR_INLINE const char* operator()(int, int p) const { return base + p * stride; }
 };
-struct KeyPanels {
-  static constexpr bool kPrefetch = false;
-  const char* const* blocks;
-  KVASIR_INLINE const char* operator()(int, int p) const { return blocks[p]; }
-};
-struct ValuePanels {
-  static constexpr bool kPrefetch = false;
-  const char* const* blocks;
+// A block of weights that all rows pass by, and the block after it.
+struct BlockPanels {
+  static constexpr bool kAhead = true;
+  static constexpr bool kStreamed = false;
+  const char* base;
+  const char* next;
   size_t stride;
-  KVASIR_INLINE const char* operator()(int s, int p) const { return blocks[s] + p * stride; }
+  KVASIR_INLINE const char* operator()(int, int p) const { return base + p * stride; }
+  KVASIR_INLINE const char* Ahead(int, int p) const { return next + p * stride; }
+};
+// The same, in scratch.
+struct LocalPanels {
+  static constexpr bool kAhead = false;
+  static constexpr bool kStreamed = false;
+  const char* base;
+  size_t stride;
+  KVASIR_INLINE const char* operator()(int, int p) const { return base + p * stride; }
+};
+// K of some blocks: a block is a panel, d is what is summed over. V of the blocks comes next.
+struct KeyPanels {
+  static constexpr bool kAhead = true;
+  static constexpr bool kStreamed = false;
+  const char* const* keys;
+  const char* const* values;
+  KVASIR_INLINE const char* operator()(int, int p) const { return keys[p]; }
+  KVASIR_INLINE const char* Ahead(int, int p) const { return values[p]; }
+};
+// V of some blocks: a block is a segment. K of other blocks comes next.
+struct ValuePanels {
+  static constexpr bool kAhead = true;
+  static constexpr bool kStreamed = false;
+  const char* const* values;
+  const char* const* next_keys;
+  size_t stride;
+  KVASIR_INLINE const char* operator()(int s, int p) const { return values[s] + p * stride; }
+  KVASIR_INLINE const char* Ahead(int s, int p) const { return next_keys[s] + p * stride; }
 };
 
 template <class Panels>
@@ -133,16 +162,15 @@ KVASIR_INLINE void MultiplyLine(F32x16 (&sum)[R][P], const float* x, size_t x_st
   }
 }
 
-template <class Dot, int R, int P, bool kPrefetch>
+// Lines [begin, end), fetching A other panels at the same offsets.
+template <class Dot, int R, int P, int A>
 KVASIR_INLINE void MultiplyLines(F32x16 (&sum)[R][P], const float* x, size_t x_stride,
-                                 const char* const (&panel)[P], int begin, int end,
-                                 size_t prefetch) {
+                                 const char* const (&panel)[P], const char* const* ahead, int begin,
+                                 int end) {
   for (int line = begin; line < end; ++line) {
     const size_t offset = line * kLineBytes;
-    if constexpr (kPrefetch) {
 #pragma GCC unroll 8
-      for (int p = 0; p < P; ++p) _mm_prefetch(panel[p] + offset + prefetch, _MM_HINT_T0);
-    }
+    for (int a = 0; a < A; ++a) _mm_prefetch(ahead[a] + offset, _MM_HINT_T0);
     MultiplyLine<Dot, R, P, 0>(sum, x + size_t(line) * Dot::kWords, x_stride, panel, offset);
     if constexpr (Dot::kSteps == 2) {
       MultiplyLine<Dot, R, P, 1>(sum, x + size_t(line) * Dot::kWords, x_stride, panel, offset);
@@ -150,10 +178,15 @@ KVASIR_INLINE void MultiplyLines(F32x16 (&sum)[R][P], const float* x, size_t x_s
   }
 }
 
-inline constexpr int kPrefetchLines = 16;
+// A streamed panel's distance: 16 lines x the panels of a tile cover the latency of memory.
+inline constexpr int kAheadLines = 16;
+
+// Which part of what comes next a tile fetches: where two row tiles pass by, each takes every other
+// panel.
+enum class Fetch { kNothing, kAll, kEven, kOdd };
 
 // R rows x P panels. REQUIRES: the last panel begins below t.columns.
-template <class Dot, int R, int P, class Panels>
+template <class Dot, int R, int P, Fetch kFetch, class Panels>
 void MultiplyTile(const Product<Panels>& t, int row, int first_panel) {
   F32x16 sum[R][P];
   float* out = t.out + row * t.out_stride + first_panel * 16;
@@ -166,20 +199,32 @@ void MultiplyTile(const Product<Panels>& t, int row, int first_panel) {
           t.accumulate ? LoadUpTo(out + r * t.out_stride + p * 16, columns - p * 16) : Zero();
     }
   }
+  constexpr int kStep = kFetch == Fetch::kAll ? 1 : 2;
+  constexpr int kFirst = kFetch == Fetch::kOdd ? 1 : 0;
+  constexpr int A = kFetch == Fetch::kNothing ? 0 : (P - kFirst + kStep - 1) / kStep;
   const float* x = t.x + row * t.x_stride;
   for (int s = 0; s < t.segments; ++s) {
     const char* panel[P];
+    const char* ahead[P];
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p) panel[p] = t.panels(s, first_panel + p);
-    if constexpr (Panels::kPrefetch) {
+    if constexpr (Panels::kStreamed) {
+      const int cut = t.lines > kAheadLines ? t.lines - kAheadLines : 0;
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) ahead[p] = panel[p] + kAheadLines * kLineBytes;
+      MultiplyLines<Dot, R, P, A>(sum, x, t.x_stride, panel, ahead, 0, cut);
       // The last lines fetch the first ones of the panels that come P later.
-      const int cut = t.lines > kPrefetchLines ? t.lines - kPrefetchLines : 0;
-      MultiplyLines<Dot, R, P, true>(sum, x, t.x_stride, panel, 0, cut,
-                                     kPrefetchLines * kLineBytes);
-      MultiplyLines<Dot, R, P, true>(sum, x, t.x_stride, panel, cut, t.lines,
-                                     P * t.panels.stride - cut * kLineBytes);
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) ahead[p] = panel[p] + P * t.panels.stride - cut * kLineBytes;
+      MultiplyLines<Dot, R, P, A>(sum, x, t.x_stride, panel, ahead, cut, t.lines);
     } else {
-      MultiplyLines<Dot, R, P, false>(sum, x, t.x_stride, panel, 0, t.lines, 0);
+      if constexpr (A > 0) {
+#pragma GCC unroll 8
+        for (int a = 0; a < A; ++a) {
+          ahead[a] = t.panels.Ahead(s, first_panel + kFirst + a * kStep);
+        }
+      }
+      MultiplyLines<Dot, R, P, A>(sum, x, t.x_stride, panel, ahead, 0, t.lines);
     }
     x += size_t(t.lines) * Dot::kWords;
   }
@@ -193,32 +238,48 @@ void MultiplyTile(const Product<Panels>& t, int row, int first_panel) {
 }
 
 // R rows x the panels [begin, end), P at a time.
-template <class Dot, int R, int P, class Panels>
+template <class Dot, int R, int P, Fetch kFetch, class Panels>
 void MultiplyStrip(const Product<Panels>& t, int row, int begin, int end) {
-  for (; begin + P <= end; begin += P) MultiplyTile<Dot, R, P>(t, row, begin);
+  for (; begin + P <= end; begin += P) MultiplyTile<Dot, R, P, kFetch>(t, row, begin);
   if constexpr (P > 1) {
-    if (begin < end) MultiplyStrip<Dot, R, P / 2>(t, row, begin, end);
+    if (begin < end) MultiplyStrip<Dot, R, P / 2, kFetch>(t, row, begin, end);
+  }
+}
+
+template <class Dot, Fetch kFetch, class Panels>
+void MultiplyRows(const Product<Panels>& t, int row, int rows, int begin, int end) {
+  switch (rows) {
+    case 1:
+      return MultiplyStrip<Dot, 1, TilePanels(1), kFetch>(t, row, begin, end);
+    case 2:
+      return MultiplyStrip<Dot, 2, TilePanels(2), kFetch>(t, row, begin, end);
+    case 3:
+      return MultiplyStrip<Dot, 3, TilePanels(3), kFetch>(t, row, begin, end);
+    case 4:
+      return MultiplyStrip<Dot, 4, TilePanels(4), kFetch>(t, row, begin, end);
+    case 5:
+      return MultiplyStrip<Dot, 5, TilePanels(5), kFetch>(t, row, begin, end);
+    default:
+      return MultiplyStrip<Dot, 6, TilePanels(6), kFetch>(t, row, begin, end);
   }
 }
 
 // Any rows, in tiles of nearly equal height.
 template <class Dot, class Panels>
-void Multiply(const Product<Panels>& t, int rows, int panel_begin, int panel_end) {
+void Multiply(const Product<Panels>& t, int rows, int begin, int end) {
   const int tiles = (rows + kTileRows - 1) / kTileRows;
   for (int i = 0, row = 0; i < tiles; ++i) {
     const int next = int(int64_t(rows) * (i + 1) / tiles);
-    switch (next - row) {
-#define KVASIR_STRIP(R)                                                   \
-  case R:                                                                 \
-    MultiplyStrip<Dot, R, TilePanels(R)>(t, row, panel_begin, panel_end); \
-    break;
-      KVASIR_STRIP(1)
-      KVASIR_STRIP(2)
-      KVASIR_STRIP(3)
-      KVASIR_STRIP(4)
-      KVASIR_STRIP(5)
-      KVASIR_STRIP(6)
-#undef KVASIR_STRIP
+    if (!Panels::kAhead || i > 1) {
+      MultiplyRows<Dot, Fetch::kNothing>(t, row, next - row, begin, end);
+    } else if constexpr (Panels::kAhead) {
+      if (tiles == 1) {
+        MultiplyRows<Dot, Fetch::kAll>(t, row, next - row, begin, end);
+      } else if (i == 0) {
+        MultiplyRows<Dot, Fetch::kEven>(t, row, next - row, begin, end);
+      } else {
+        MultiplyRows<Dot, Fetch::kOdd>(t, row, next - row, begin, end);
+      }
     }
     row = next;
   }
