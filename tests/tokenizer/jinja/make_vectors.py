@@ -9,7 +9,7 @@ The environment is the one in which Hugging Face transformers renders chat templ
 
 import json
 import pathlib
-from typing import Any
+from typing import Any, ClassVar
 
 import jinja2
 import jinja2.ext
@@ -36,357 +36,8 @@ VARIABLES: dict[str, Any] = {
     "numbers": [0.1, 1e16, 1e-5, 123456789.125, -0.0, 1e100, 5e-324, 9007199254740993],
 }
 
-EXPRESSIONS = """
-1 + 2 * 3
-(1 + 2) * 3
-7 // 2
--7 // 2
-7 % 3
--7 % 3
-7 % -3
--7.5 % 2
-7 / 2
-6 / 2
-2 ** 10
-2 ** -1
--2 ** 2
-2 ** 3 ** 2
-1.5 + 1
-0.1 + 0.2
-1e3
-1_000
-10 // 3.0
--7.5 // 2
-true + true
-1 - 2 - 3
-1 ~ 2 + 3
-1 + 2 ~ 3
-'a' 'b' "c"
-'a\\tb\\u00e9\\x41\\q\\''
-"\\n" ~ '|'
-s ~ a ~ nothing ~ yes ~ missing ~ '.'
-'ab' * 3
-0 * 'ab'
-[1, 2] + [3]
-(1, 'a')
-(1,)
-()
-[1, 'it\\'s', "q\\"", none, true, 1.0, [], {}]
-{'a': 1, 'b': [2], 'c': {'d': none}}
-a
-x
-yes
-nothing
-missing
-l
-d
-numbers
-l | tojson
-d | tojson
-numbers | tojson
-d | tojson(indent=2)
-d | tojson(indent=0)
-[] | tojson(indent=2)
-{} | tojson(indent=4)
-d | tojson(separators=(',', ':'))
-d | tojson(sort_keys=true)
-u | tojson
-u | tojson(ensure_ascii=true)
-'<b>&\\'' | tojson
-ms | tojson
-none | tojson
-1 | tojson
-missing | tojson
-a == 7
-a == 7.0
-1 == true
-'1' == 1
-none == none
-missing == missing
-[1, 2] == [1, 2.0]
-[1] == (1,)
-{'a': 1} == {'a': 1.0}
-a != 7
-a < 8 < 9
-1 < 2 > 1
-1 < 3 > 4
-'a' < 'b'
-[1, 2] < [1, 3]
-'a' < 1
-none < 1
-3 in n
-4 not in n
-'World' in s
-'' in s
-'one' in d
-1 in d
-'x' in missing
-'x' in nothing
-1 in s
-not true
-not e
-not not 'x'
-true and 'x'
-'' and missing.x
-0 or 'y'
-none or false
-1 if true else 2
-1 if false else 2
-1 if false
-'[' ~ (1 if false) ~ ']'
-1 if a else 2 if b else 3
-s[0]
-s[-1]
-s[99]
-s[1:3]
-s[:-1]
-s[::-1]
-s[::2]
-s[10:2:-3]
-s[-3:]
-u[2:9]
-u[::-1]
-l[1:]
-l[::-1]
-l[-2:]
-l[5:1]
-l[::-2]
-l[None:2]
-l[0]
-l[-1]
-l[9]
-l['x']
-l.count(1)
-n.index(2)
-n.index(9)
-d.one
-d['one']
-d.two.three[1]
-d['two']['three'] | last
-d.missing
-d.missing.deeper
-missing.deeper
-missing['deeper']
-nothing.deeper
-nothing['deeper']
-a.deeper
-ms[0].role
-ms[0]['content'][:2]
-ms[-1].content.split('</think>')[-1].lstrip('\\n')
-ms[-1].content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n')
-d.get('one')
-d.get('none')
-d.get('none', 5)
-d.get('none') is none
-d.items() | list
-d.keys() | list
-d.values() | list
-d['items']
-d | items | list
-d | length
-d | list
-d | dictsort
-d | dictsort(reverse=true)
-'abc' | length
-u | length
-l | count
-missing | length
-5 | length
-none | length
-s.upper()
-s.lower()
-s.title()
-s.capitalize()
-'hELLO wORLD-foo (bar)' | title
-'hELLO wORLD-foo (bar)'.title()
-s | upper | lower
-s | capitalize
-s.strip('Hd')
-u.strip()
-u.lstrip()
-u.rstrip()
-u | trim
-'xxaxx' | trim('x')
-'xxaxx'.strip('xa')
-' a b  c '.split()
-' a b  c '.split(' ')
-' a b  c '.split(none, 1)
-'a,b,c'.split(',')
-'a,b,c'.split(',', 1)
-'a,b,c'.rsplit(',', 1)
-'a,b,c'.rsplit(',')
-''.split(',')
-''.split()
-'a\\nb\\r\\nc\\n'.splitlines()
-'a\\nb\\n'.splitlines(true)
-'a'.split('')
-s.startswith('Hell')
-s.startswith(('x', 'H'))
-s.endswith('ld')
-s.endswith('')
-s.replace('l', 'L')
-s.replace('l', 'L', 1)
-s.replace('', '-')
-'abc' | replace('b', '')
-'aaa'.replace('aa', 'b')
-s.find('World')
-s.find('zzz')
-u.find('京')
-s.rfind('o')
-s.count('l')
-s.count('')
-'-'.join(['a', 'b'])
-'-'.join([1])
-s.removeprefix('Hello')
-s.removesuffix('World')
-'12'.isdigit()
-'ab'.isalpha()
-''.isdigit()
-'ab1'.isalpha()
-s.nonsense()
-s.nonsense
-l | join('-')
-l | join
-ms | join('/', attribute='role')
-n | first
-n | last
-'abc' | first
-[] | first
-[] | first | default('none')
-n | list
-'abc' | list
-n | reverse | list
-'abc' | reverse
-n | sort
-n | sort(reverse=true)
-names | sort
-names | sort(case_sensitive=true)
-ms | sort(attribute='role') | map(attribute='role') | list
-l | sort
-n | max
-n | min
-n | sum
-[] | sum
-names | map('upper') | list
-names | map('replace', 'a', 'A') | list
-ms | map(attribute='role') | join(', ')
-ms | map(attribute='nope', default='-') | join
-ms | selectattr('role', 'equalto', 'user') | list | length
-ms | selectattr('role') | list | length
-ms | rejectattr('role', 'in', ['user', 'system']) | map(attribute='role') | list
-ms | selectattr('role', '==', 'user') | map(attribute='content') | first
-n | select('odd') | list
-n | reject('odd') | list
-n | select('gt', 1) | list
-[0, 1, '', 'a'] | select | list
-'42' | int
-'4x2' | int
-'4x2' | int(7)
-3.9 | int
--3.9 | int
-' 12 ' | int
-'3.7' | int
-none | int
-'3.5' | float
-'x' | float
-7 | float
-true | int
--5 | abs
-2.5 | abs
-5 | string
-l | string
-none | string
-missing | default('x')
-missing | default
-e | default('x')
-e | default('x', true)
-none | default('x')
-none | d('x', boolean=true)
-'<a href="x">' | e
-'<a>' | safe
-'a\\nb\\n\\nc' | indent
-'a\\nb\\n\\nc' | indent(2, true)
-'a\\nb\\n\\nc' | indent(2, true, true)
-'a\\nb' | indent('> ')
-a is defined
-missing is defined
-missing is undefined
-missing is not defined
-nothing is none
-nothing is not none
-a is number
-x is float
-a is integer
-yes is integer
-yes is number
-yes is boolean
-true is true
-1 is true
-false is false
-s is string
-l is string
-d is mapping
-l is mapping
-l is sequence
-s is sequence
-d is sequence
-a is sequence
-l is iterable
-a is iterable
-missing is iterable
-4 is even
-3 is odd
-6 is divisibleby 3
-6 is divisibleby(4)
-a is eq 7
-a is equalto(7)
-a is gt 6
-1 is in [1, 2]
-none is sameas none
-'A' is upper
-'a' is lower
-'' is upper
-range is callable
-s is callable
-a is defined and b is defined
-not a is defined
-range(3) | list
-range(1, 10, 3) | list
-range(5, 0, -2) | list
-range(0) | list
-dict(a=1, b=2)
-dict(a=1).a
-raise_exception('stop')
-'a' + 1
-1 + 'a'
-'a' + none
-missing + 1
-1 + missing
--missing
-missing()
-s()
-1 / 0
-1 // 0
-1 % 0
-l.append(1)
-d.update({'a': 1})
-namespace(a=1).a
-a ~ -b
-- a
-+ a
--x
--5 | abs
-{'a': {'b': 1}}['a']['b']
-{'a': {'b': {}}}
-((1, 2), 3)[0][1]
-[[1, 2], [3]][0][-1]
-"%}" ~ '}}'
-1.0
-1.50
-100.0 * 1e15
-1e22
-1e16 + 0.5
-""".strip().split("\n")
+FOLDER = pathlib.Path(__file__).parent
+EXPRESSIONS = (FOLDER / "expressions.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
 
 TEMPLATES = [
     "plain\n",
@@ -513,7 +164,7 @@ TEMPLATES = [
 class Generation(jinja2.ext.Extension):
     """transformers' {% generation %}, which prints its body."""
 
-    tags = {"generation"}
+    tags: ClassVar[set[str]] = {"generation"}
 
     def parse(self, parser: Any) -> Any:
         line = next(parser.stream).lineno
@@ -521,10 +172,16 @@ class Generation(jinja2.ext.Extension):
         return jinja2.nodes.Scope(body, lineno=line)
 
 
-def to_json(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None,
-            sort_keys: bool = False) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators,
-                      sort_keys=sort_keys)
+def to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: Any = None,
+    separators: Any = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
 
 def raise_exception(message: str) -> None:
@@ -533,10 +190,11 @@ def raise_exception(message: str) -> None:
 
 def main() -> None:
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols])
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
+    )
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = raise_exception
-    path = pathlib.Path(__file__).parent.parent / "data" / "jinja.jsonl"
+    path = FOLDER.parent / "data" / "jinja.jsonl"
     templates = ["{{ " + expression + " }}" for expression in EXPRESSIONS] + TEMPLATES
     with path.open("w", encoding="ascii") as file:
         file.write(json.dumps({"variables": VARIABLES}) + "\n")
@@ -544,7 +202,7 @@ def main() -> None:
             row: dict[str, str] = {"template": template}
             try:
                 row["rendered"] = environment.from_string(template).render(**VARIABLES)
-            except Exception as error:  # noqa: BLE001 - whatever Jinja or Python raises
+            except Exception as error:
                 row["error"] = f"{type(error).__name__}: {error}"
             file.write(json.dumps(row) + "\n")
 
