@@ -40,8 +40,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "tests/engine": ("tests/engine/", "engine/"),
     "tests/tokenizer": ("tests/tokenizer/", "tokenizer/"),
     "tests/services": ("tests/", "services/", "engine/", "tokenizer/", "kvasir/v1/"),
-    "tests/fuzz": ("tests/fuzz/", "engine/", "tokenizer/"),
-    "tests/bench": ("tests/bench/", "engine/", "tokenizer/"),
+    "tests/fuzz": ("tests/", "engine/", "tokenizer/"),
+    "tests/bench": ("tests/", "engine/", "tokenizer/"),
+    "tests/real": ("tests/", "engine/", "tokenizer/"),
 }
 
 # Single files of a folder that have rules of their own.
