@@ -152,8 +152,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromTexts(
   }
 
   std::unique_ptr<Tokenizer> tokenizer(new Tokenizer);
-  tokenizer->chat_template_ =
-      chat_template != nullptr ? *chat_template : std::move(config->chat_template);
+  if (chat_template == nullptr) chat_template = &config->chat_template;
+  tokenizer->chat_template_ = *chat_template;
   tokenizer->special_tokens_ = std::move(config->special_tokens);
   tokenizer->model_name_ =
       config->name_or_path.empty() ? std::move(name) : std::move(config->name_or_path);

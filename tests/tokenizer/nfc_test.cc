@@ -32,7 +32,7 @@ class PlainNfc {
     }
     for (const auto& [c, parts] : nfc["decomposition"].GetObject()) {
       for (const auto& part : parts.GetArray()) {
-        decomposition_[std::stoul(c.GetString())] += part.GetUint();
+        decomposition_[std::stoul(c.GetString())] += char32_t{part.GetUint()};
       }
     }
     for (const auto& entry : nfc["composition"].GetArray()) {
