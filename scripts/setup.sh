@@ -18,7 +18,7 @@ TEXT
 BUILD_PACKAGES=(
   build-essential cmake ninja-build ccache pkg-config
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev
-  rapidjson-dev libspdlog-dev libcli11-dev prometheus-cpp-dev libxxhash-dev
+  rapidjson-dev libspdlog-dev libcli11-dev prometheus-cpp-dev libxxhash-dev libedit-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 TEST_PACKAGES=(

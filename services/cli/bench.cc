@@ -1,0 +1,268 @@
+#include "services/cli/bench.h"
+
+#include <rapidjson/ostreamwrapper.h>
+#include <rapidjson/prettywriter.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <utility>
+
+namespace kvasir::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Row {
+  int batch = 0;
+  double prefill_tokens_per_second = 0;
+  double decode_tokens_per_second = 0;
+  int64_t peak_resident_bytes = 0;
+};
+
+// Calls that run together, until the last one has ended.
+class Calls {
+ public:
+  explicit Calls(int count) : running_(count) {}
+
+  void End(const absl::Status& status) {
+    const std::lock_guard lock(mutex_);
+    if (status_.ok()) status_ = status;
+    if (--running_ == 0) ended_.notify_all();
+  }
+  absl::Status Wait() {
+    std::unique_lock lock(mutex_);
+    ended_.wait(lock, [&] { return running_ == 0; });
+    return status_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  int running_;
+  absl::Status status_;
+};
+
+class BenchSink : public GenerateSink {
+ public:
+  explicit BenchSink(std::shared_ptr<Calls> calls) : calls_(std::move(calls)) {}
+
+  bool HasRoom() const override { return true; }
+  void OnStarted(const GenerateStarted&) override {}
+  void OnTokens(std::span<const int>, std::span<const TokenLogprob>,
+                std::span<const TokenLogprob>) override {}
+  void OnComplete(const GenerateComplete&) override { calls_->End(absl::OkStatus()); }
+  void OnError(const absl::Status& status) override { calls_->End(status); }
+
+ private:
+  const std::shared_ptr<Calls> calls_;
+};
+
+// From /proc/self/status, in bytes; 0 where it cannot be read.
+int64_t PeakResidentBytes() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  while (status >> word) {
+    int64_t kib = 0;
+    if (word == "VmHWM:" && status >> kib) return kib * 1024;
+  }
+  return 0;
+}
+
+// The kernel starts the peak anew from what is resident now (proc(5), clear_refs).
+void ForgetPeakResidentBytes() { std::ofstream("/proc/self/clear_refs") << 5; }
+
+class Bench {
+ public:
+  explicit Bench(const BenchOptions& options) : options_(options) {}
+
+  int Run();
+
+ private:
+  absl::Status CheckRoom(int batch) const;
+  // A call on each of `batch` sessions, all at once; returns how many seconds it took.
+  absl::StatusOr<double> RunCalls(int batch, int input_tokens, uint32_t new_tokens);
+  absl::Status DeleteSessions(int batch);
+  absl::StatusOr<Row> Measure(int batch);
+  std::vector<int> RandomIds(int count);
+
+  void Progress(const std::string& text) const;
+  void PrintJson(const std::vector<Row>& rows) const;
+  void PrintHeader() const;
+  void PrintRow(const Row& row) const;
+
+  const BenchOptions& options_;
+  const bool progress_ = isatty(STDERR_FILENO) != 0;
+  std::unique_ptr<Engine> engine_;
+  std::mt19937 random_{1};
+};
+
+int Fail(const absl::Status& status) {
+  std::fprintf(stderr, "kvasir: %s\n", status.ToString().c_str());
+  return 1;
+}
+
+void Bench::Progress(const std::string& text) const {
+  if (progress_) std::fprintf(stderr, "\r\033[K%s", text.c_str());
+}
+
+absl::Status Bench::CheckRoom(int batch) const {
+  const ModelInfo& info = engine_->model_info();
+  const uint64_t tokens =
+      static_cast<uint64_t>(options_.depth) + options_.prompt + options_.generate + 1;
+  if (tokens > info.max_context) {
+    return absl::OutOfRangeError("--depth + --prompt + --generate + 1 is " +
+                                 std::to_string(tokens) + " tokens; the model's context is " +
+                                 std::to_string(info.max_context));
+  }
+  if (tokens * batch > info.kv_tokens) {
+    return absl::ResourceExhaustedError(
+        "--batch=" + std::to_string(batch) + " needs " + std::to_string(tokens * batch) +
+        " tokens in the KV pool, which holds " + std::to_string(info.kv_tokens) +
+        "; give more by --kv-memory");
+  }
+  return absl::OkStatus();
+}
+
+std::vector<int> Bench::RandomIds(int count) {
+  std::uniform_int_distribution<int> id(0, static_cast<int>(engine_->model_info().vocab_size) - 1);
+  std::vector<int> ids(count);
+  for (int& each : ids) each = id(random_);
+  return ids;
+}
+
+absl::StatusOr<double> Bench::RunCalls(int batch, int input_tokens, uint32_t new_tokens) {
+  const auto calls = std::make_shared<Calls>(batch);
+  std::vector<GenerateRequest> requests(batch);
+  for (int i = 0; i < batch; ++i) {
+    requests[i].session_id = "bench-" + std::to_string(i);
+    requests[i].create_if_missing = true;
+    requests[i].input_ids = RandomIds(input_tokens);
+    requests[i].max_new_tokens = new_tokens;
+    requests[i].ignore_eos = true;
+  }
+  const Clock::time_point start = Clock::now();
+  for (GenerateRequest& request : requests) {
+    engine_->Generate(std::move(request), std::make_shared<BenchSink>(calls));
+  }
+  if (absl::Status status = calls->Wait(); !status.ok()) return status;
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+absl::Status Bench::DeleteSessions(int batch) {
+  const auto calls = std::make_shared<Calls>(batch);
+  for (int i = 0; i < batch; ++i) {
+    engine_->DeleteSession("bench-" + std::to_string(i),
+                           [calls](const absl::Status& status) { calls->End(status); });
+  }
+  return calls->Wait();
+}
+
+absl::StatusOr<Row> Bench::Measure(int batch) {
+  const std::string name = "batch " + std::to_string(batch) + ": ";
+  Row row;
+  row.batch = batch;
+  ForgetPeakResidentBytes();
+  if (options_.depth > 0) {
+    Progress(name + "filling the sessions");
+    const absl::StatusOr<double> filled = RunCalls(batch, options_.depth, 0);
+    if (!filled.ok()) return filled.status();
+  }
+  Progress(name + "prefill");
+  const absl::StatusOr<double> prefill = RunCalls(batch, options_.prompt, 1);
+  if (!prefill.ok()) return prefill.status();
+  Progress(name + "decode");
+  const absl::StatusOr<double> decode = RunCalls(batch, 0, options_.generate);
+  if (!decode.ok()) return decode.status();
+  row.prefill_tokens_per_second = static_cast<double>(batch) * options_.prompt / *prefill;
+  row.decode_tokens_per_second = static_cast<double>(batch) * options_.generate / *decode;
+  row.peak_resident_bytes = PeakResidentBytes();
+  Progress("");
+  if (absl::Status status = DeleteSessions(batch); !status.ok()) return status;
+  return row;
+}
+
+void Bench::PrintJson(const std::vector<Row>& rows) const {
+  rapidjson::OStreamWrapper out(std::cout);
+  rapidjson::PrettyWriter<rapidjson::OStreamWrapper> writer(out);
+  writer.SetIndent(' ', 2);
+  writer.StartArray();
+  for (const Row& row : rows) {
+    writer.StartObject();
+    writer.Key("prompt_tokens");
+    writer.Int(options_.prompt);
+    writer.Key("generated_tokens");
+    writer.Int(options_.generate);
+    writer.Key("batch");
+    writer.Int(row.batch);
+    writer.Key("depth");
+    writer.Int(options_.depth);
+    writer.Key("prefill_tokens_per_second");
+    writer.Double(row.prefill_tokens_per_second);
+    writer.Key("decode_tokens_per_second");
+    writer.Double(row.decode_tokens_per_second);
+    writer.Key("peak_resident_bytes");
+    writer.Int64(row.peak_resident_bytes);
+    writer.EndObject();
+  }
+  writer.EndArray();
+  std::cout << std::endl;
+}
+
+void Bench::PrintHeader() const {
+  const ModelInfo& info = engine_->model_info();
+  std::printf("%s, %s on %s (%s)\n", info.model_name.c_str(), info.dtype.c_str(),
+              info.device.c_str(), info.numerics.c_str());
+  std::printf("%6s %8s %8s %10s %16s %16s %10s\n", "batch", "depth", "prompt", "generated",
+              "prefill tokens/s", "decode tokens/s", "peak MiB");
+  std::fflush(stdout);
+}
+
+void Bench::PrintRow(const Row& row) const {
+  std::printf("%6d %8d %8d %10d %16.1f %16.1f %10lld\n", row.batch, options_.depth, options_.prompt,
+              options_.generate, row.prefill_tokens_per_second, row.decode_tokens_per_second,
+              static_cast<long long>(row.peak_resident_bytes >> 20));
+  std::fflush(stdout);
+}
+
+int Bench::Run() {
+  Progress("loading the model");
+  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(options_.engine);
+  Progress("");
+  if (!engine.ok()) return Fail(engine.status());
+  engine_ = *std::move(engine);
+  for (int batch : options_.batches) {
+    if (absl::Status status = CheckRoom(batch); !status.ok()) return Fail(status);
+  }
+  // The first steps also touch memory for the first time.
+  const absl::StatusOr<double> warm = RunCalls(1, 16, 2);
+  if (!warm.ok()) return Fail(warm.status());
+  if (absl::Status status = DeleteSessions(1); !status.ok()) return Fail(status);
+
+  if (!options_.json) PrintHeader();
+  std::vector<Row> rows;
+  for (int batch : options_.batches) {
+    const absl::StatusOr<Row> row = Measure(batch);
+    if (!row.ok()) {
+      Progress("");
+      return Fail(row.status());
+    }
+    rows.push_back(*row);
+    if (!options_.json) PrintRow(*row);
+  }
+  if (options_.json) PrintJson(rows);
+  return 0;
+}
+
+}  // namespace
+
+int RunBench(const BenchOptions& options) { return Bench(options).Run(); }
+
+}  // namespace kvasir::cli

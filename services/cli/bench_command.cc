@@ -1,0 +1,63 @@
+#include "services/cli/bench_command.h"
+
+#include <algorithm>
+
+#include "services/cli/client_flags.h"
+#include "services/default_model.h"
+
+namespace kvasir::cli {
+namespace {
+
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  kvasir bench\n"
+    "      the embedded model, in batches of 1, 4, 8 and 16\n"
+    "  kvasir bench --model=/models/Qwen3-4B --prompt=512 --generate=128 --batch=1,8 --json\n"
+    "      a checkpoint; a JSON array, an object for each batch size\n"
+    "  kvasir bench --batch=1 --depth=4096\n"
+    "      with 4096 tokens in the session before the prompt";
+
+constexpr int kMaxTokens = 1 << 20;
+
+}  // namespace
+
+BenchCommand::BenchCommand() : model_(DefaultModel()) {}
+
+CLI::App* BenchCommand::AddTo(CLI::App& app) {
+  CLI::App* command =
+      app.add_subcommand("bench", "Measures the engine in this process, without services");
+  command->footer(kExamples);
+  AddFlag(*command, "--prompt", options_.prompt, "Tokens that each sequence processes")
+      ->check(CLI::Range(1, kMaxTokens));
+  AddFlag(*command, "--generate", options_.generate, "Tokens that each sequence generates")
+      ->check(CLI::Range(1, kMaxTokens));
+  AddFlag(*command, "--batch", options_.batches, "Sequences at a time, one row for each number")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 4096));
+  AddFlag(*command, "--depth", options_.depth, "Tokens that each session holds before the prompt")
+      ->check(CLI::Range(0, kMaxTokens));
+  AddSwitch(*command, "--json", options_.json, "A JSON array in place of the table");
+  AddFlag(*command, "--model", model_, "Directory of a Hugging Face checkpoint");
+  AddFlag(*command, "--dtype", dtype_, "Arithmetic; auto: the checkpoint's")
+      ->check(CLI::IsMember({"auto", "bf16", "f32"}));
+  AddFlag(*command, "--threads", options_.engine.threads, "0: one for each core")
+      ->check(CLI::Range(0, 1024));
+  AddFlag(*command, "--kv-memory", kv_memory_,
+          "Memory for the KV cache, e.g. 512MiB or 2GB; 0: half of what is free")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true).description("BYTES"));
+  return command;
+}
+
+int BenchCommand::Run() {
+  options_.engine.model_dir = model_;
+  options_.engine.dtype = dtype_ == "f32"    ? DTypeChoice::kF32
+                          : dtype_ == "bf16" ? DTypeChoice::kBf16
+                                             : DTypeChoice::kAuto;
+  options_.engine.kv_memory = static_cast<int64_t>(kv_memory_);
+  const int largest = *std::max_element(options_.batches.begin(), options_.batches.end());
+  options_.engine.max_running = std::max(options_.engine.max_running, largest);
+  options_.engine.max_queue = std::max(options_.engine.max_queue, largest);
+  return RunBench(options_);
+}
+
+}  // namespace kvasir::cli

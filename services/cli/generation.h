@@ -1,0 +1,34 @@
+#ifndef KVASIR_SERVICES_CLI_GENERATION_H_
+#define KVASIR_SERVICES_CLI_GENERATION_H_
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "services/cli/connection.h"
+
+namespace kvasir::cli {
+
+// What a Generate call gave, as far as it came.
+struct Generation {
+  grpc::Status status;
+  v1::GenerateStarted started;
+  TokenIds ids;
+  std::optional<v1::GenerateComplete> complete;
+  double first_token_seconds = 0;  // From the call to its first token.
+  double seconds = 0;              // Of the whole call.
+};
+
+// Calls `on_chunk` for each chunk as it comes.
+Generation RunGenerate(Connection& connection, const v1::GenerateRequest& request,
+                       const std::function<void(const v1::TokenChunk& chunk)>& on_chunk);
+
+// The same, its text on stdout as it comes. Where the text could not be had, `status` says so.
+Generation StreamTextOf(Connection& connection, const v1::GenerateRequest& request);
+
+// "31 tokens in 0.42 s (74.1/s after the first), the first after 35 ms; cached_tokens 480; ...".
+std::string Statistics(const Generation& generation);
+
+}  // namespace kvasir::cli
+
+#endif  // KVASIR_SERVICES_CLI_GENERATION_H_
