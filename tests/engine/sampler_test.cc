@@ -60,8 +60,9 @@ TEST(Philox, IsUniform) {
   constexpr int kBins = 20;
   std::vector<int> bins(kBins, 0);
   for (int i = 0; i < kDraws; ++i) ++bins[static_cast<int>(UniformAt(1234, i) * kBins)];
+  constexpr double kExpected = double{kDraws} / kBins;
   double chi2 = 0;
-  for (int count : bins) chi2 += std::pow(count - kDraws / kBins, 2) / (kDraws / kBins);
+  for (int count : bins) chi2 += std::pow(count - kExpected, 2) / kExpected;
   EXPECT_LT(chi2, 43.8);  // 19 degrees of freedom, p = 0.001
 }
 

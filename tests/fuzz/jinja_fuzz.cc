@@ -6,8 +6,12 @@
 #include "tokenizer/jinja/json_reader.h"
 #include "tokenizer/jinja/template.h"
 
+using kvasir::jinja::ReadJson;
+using kvasir::jinja::Template;
+using kvasir::jinja::Text;
+using kvasir::jinja::Value;
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace kvasir::jinja;
   static const Value& variables = *new Value(*ReadJson(
       R"({"messages": [{"role": "user", "content": "Hi <x>"}, {"role": "tool", "content": ""}],
           "tools": [{"name": "f", "n": [1, 2.5, null, true]}], "s": " a,b\n\u00e9 ", "n": 3})"));
