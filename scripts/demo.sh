@@ -5,13 +5,21 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 scripts/setup.sh build
 
-mkdir -p build/logs
+# Shown where somebody watches, else only kept.
 log=build/logs/demo-build.log
-echo "demo: building (the first time takes minutes; the log is $log)"
-if ! { cmake --preset release && cmake --build build/release --target \
-  kvasir-tokenizer kvasir-model kvasir kvasir-demo; } >"$log" 2>&1 </dev/null; then
+build() {
+  local into=$log
+  [[ -t 1 ]] && into=/dev/tty
+  cmake --preset release >"$log" 2>&1 &&
+    cmake --build build/release --target kvasir-tokenizer kvasir-model kvasir kvasir-demo \
+      >>"$into" 2>&1
+}
+
+mkdir -p build/logs
+echo "demo: building (the first time takes minutes)"
+if ! build </dev/null; then
   tail -n 30 "$log" >&2
-  echo "demo: the build failed; all it said is in $log" >&2
+  echo "demo: the build failed" >&2
   exit 1
 fi
 
