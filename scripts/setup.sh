@@ -17,7 +17,7 @@ TEXT
 
 BUILD_PACKAGES=(
   build-essential cmake ninja-build ccache pkg-config
-  libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev
+  libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev zlib1g-dev
   rapidjson-dev libspdlog-dev libcli11-dev prometheus-cpp-dev libxxhash-dev libedit-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
