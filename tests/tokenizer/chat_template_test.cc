@@ -128,6 +128,17 @@ TEST(Qwen3ChatTemplate, ContentNeverBecomesAnAddedToken) {
   EXPECT_EQ(*Qwen3Tokenizer().Decode(ids, /*skip_special=*/false), chat.text);
 }
 
+TEST(Qwen3ChatTemplate, LongConversationsStayWithinTheLimits) {
+  Conversation conversation;
+  for (int i = 0; i < 20'000; ++i) {
+    conversation.messages.push_back(
+        {.role = i % 2 == 0 ? "user" : "assistant", .content = std::string(500, 'x')});
+  }
+  const absl::StatusOr<RenderedChat> chat = Qwen3Template().Render(conversation);
+  ASSERT_TRUE(chat.ok()) << chat.status();
+  EXPECT_GT(chat->text.size(), 20'000 * 500u);
+}
+
 ChatTemplate ChatMl() {
   return *ChatTemplate::Parse(
       "{%- for message in messages %}\n"

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "tokenizer/jinja/cost.h"
 #include "tokenizer/jinja/error.h"
 #include "tokenizer/jinja/filters.h"
 #include "tokenizer/jinja/finally.h"
@@ -16,13 +17,6 @@ namespace kvasir::jinja {
 namespace {
 
 constexpr std::string_view kGlobals[] = {"range", "namespace", "dict", "raise_exception"};
-
-int64_t WeightOf(const ArgumentValues& arguments) {
-  int64_t weight = 0;
-  for (const Value& value : arguments.positional) weight += value.weight();
-  for (const auto& [name, value] : arguments.named) weight += value.weight();
-  return weight;
-}
 
 }  // namespace
 
@@ -41,6 +35,12 @@ Interpreter::ValueOr Interpreter::Evaluate(const ExpressionPtr& expression) {
     return At(expression->at, Exhausted({"a value nests deeper than ", std::to_string(kMaxDepth),
                                          " or holds more than the template may read"}));
   }
+  return value;
+}
+
+Interpreter::ValueOr Interpreter::Made(Position at, ValueOr value) {
+  const absl::Status status = value.ok() ? Charge(CostOfResult(*value)) : value.status();
+  if (!status.ok()) return At(at, status);
   return value;
 }
 
@@ -99,7 +99,7 @@ Interpreter::ValueOr Interpreter::EvaluateNode(const Expression& expression,
 Interpreter::ValueOr Interpreter::EvaluateNode(const Expression& expression, const GetItem& node) {
   KVASIR_JINJA_ASSIGN_OR_RETURN(const Value object, Evaluate(node.object));
   KVASIR_JINJA_ASSIGN_OR_RETURN(const Value key, Evaluate(node.key));
-  if (object.text() != nullptr) KVASIR_JINJA_RETURN_IF_ERROR(Charge(object.weight()));
+  KVASIR_JINJA_RETURN_IF_ERROR(Charge(CostOfItem(object)));
   ValueOr value = Item(object, key);
   if (!value.ok()) return At(expression.at, value.status());
   return value;
@@ -110,7 +110,7 @@ Interpreter::ValueOr Interpreter::EvaluateNode(const Expression& expression, con
   KVASIR_JINJA_ASSIGN_OR_RETURN(const Value start, Evaluate(node.start));
   KVASIR_JINJA_ASSIGN_OR_RETURN(const Value stop, Evaluate(node.stop));
   KVASIR_JINJA_ASSIGN_OR_RETURN(const Value step, Evaluate(node.step));
-  KVASIR_JINJA_RETURN_IF_ERROR(Charge(object.weight()));
+  KVASIR_JINJA_RETURN_IF_ERROR(Charge(CostOfSlice(object)));
   ValueOr value = Slice(object, start, stop, step);
   if (!value.ok()) return At(expression.at, value.status());
   return value;
@@ -140,7 +140,7 @@ Interpreter::ValueOr Interpreter::EvaluateNode(const Expression& expression,
                                        : Concat({"a ", callee.type_name(), " cannot be called"})}));
   }
   KVASIR_JINJA_ASSIGN_OR_RETURN(const ArgumentValues arguments, EvaluateArguments(node.arguments));
-  absl::Status charged = Charge(function->receiver.weight() + WeightOf(arguments));
+  absl::Status charged = Charge(CostOfCall(*function, arguments));
   if (!charged.ok()) return At(expression.at, charged);
   if (function->kind == Function::Kind::kMacro) {
     return CallMacro(expression.at, *function->macro, arguments);
@@ -148,28 +148,25 @@ Interpreter::ValueOr Interpreter::EvaluateNode(const Expression& expression,
   ValueOr value = function->kind == Function::Kind::kMethod
                       ? CallMethod(function->receiver, function->name, arguments)
                       : CallGlobal(function->name, arguments);
-  if (!value.ok()) return At(expression.at, value.status());
-  return value;
+  return Made(expression.at, std::move(value));
 }
 
 Interpreter::ValueOr Interpreter::EvaluateNode(const Expression& expression,
                                                const FilterExpression& node) {
   KVASIR_JINJA_ASSIGN_OR_RETURN(const Value operand, Evaluate(node.operand));
   KVASIR_JINJA_ASSIGN_OR_RETURN(const ArgumentValues arguments, EvaluateArguments(node.arguments));
-  absl::Status charged = Charge(operand.weight() + WeightOf(arguments));
+  absl::Status charged = Charge(CostOfFilter(node.name, operand, arguments));
   if (!charged.ok()) return At(expression.at, charged);
   ValueOr value = ApplyFilter(node.name, operand, arguments);
-  if (!value.ok()) return At(expression.at, value.status());
-  return value;
+  return Made(expression.at, std::move(value));
 }
 
 Interpreter::ValueOr Interpreter::EvaluateNode(const Expression& expression,
                                                const TestExpression& node) {
   KVASIR_JINJA_ASSIGN_OR_RETURN(const Value operand, Evaluate(node.operand));
   KVASIR_JINJA_ASSIGN_OR_RETURN(const ArgumentValues arguments, EvaluateArguments(node.arguments));
-  if (!node.arguments.positional.empty()) {
-    KVASIR_JINJA_RETURN_IF_ERROR(Charge(operand.weight() + WeightOf(arguments)));
-  }
+  absl::Status charged = Charge(CostOfTest(operand, arguments));
+  if (!charged.ok()) return At(expression.at, charged);
   const absl::StatusOr<bool> holds = RunTest(node.name, operand, arguments);
   if (!holds.ok()) return At(expression.at, holds.status());
   return Value(*holds);
@@ -187,11 +184,10 @@ Interpreter::ValueOr Interpreter::EvaluateNode(const Expression& expression, con
 Interpreter::ValueOr Interpreter::EvaluateNode(const Expression& expression, const Binary& node) {
   KVASIR_JINJA_ASSIGN_OR_RETURN(const Value left, Evaluate(node.left));
   KVASIR_JINJA_ASSIGN_OR_RETURN(const Value right, Evaluate(node.right));
-  absl::Status charged = Charge(left.weight() + right.weight());
+  absl::Status charged = Charge(CostOfBinary(node.op, left, right));
   if (!charged.ok()) return At(expression.at, charged);
   ValueOr value = Apply(node.op, left, right);
-  if (!value.ok()) return At(expression.at, value.status());
-  return value;
+  return Made(expression.at, std::move(value));
 }
 
 Interpreter::ValueOr Interpreter::EvaluateNode(const Expression&, const Logical& node) {
@@ -205,7 +201,7 @@ Interpreter::ValueOr Interpreter::EvaluateNode(const Expression& expression,
   KVASIR_JINJA_ASSIGN_OR_RETURN(Value left, Evaluate(node.first));
   for (const auto& [op, operand] : node.rest) {
     KVASIR_JINJA_ASSIGN_OR_RETURN(Value right, Evaluate(operand));
-    absl::Status charged = Charge(left.weight() + right.weight());
+    absl::Status charged = Charge(CostOfComparison(op, left, right));
     if (!charged.ok()) return At(expression.at, charged);
     const absl::StatusOr<bool> holds = Compare(op, left, right);
     if (!holds.ok()) return At(expression.at, holds.status());
@@ -249,6 +245,7 @@ Interpreter::ValueOr Interpreter::CallGlobal(std::string_view name,
       }
       items.emplace_back(static_cast<int64_t>(i));
     }
+    KVASIR_JINJA_RETURN_IF_ERROR(Charge(static_cast<int64_t>(items.size())));
     return Value(List(std::move(items)));
   }
   if (!arguments.positional.empty()) {

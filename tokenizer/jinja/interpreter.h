@@ -72,6 +72,8 @@ class Interpreter {
   ValueOr EvaluateNode(const Expression& expression, const Comparison& node);
   ValueOr EvaluateNode(const Expression& expression, const Conditional& node);
 
+  // What an operation at `at` gave: charged for, or its error with the position.
+  ValueOr Made(Position at, ValueOr value);
   absl::StatusOr<ArgumentValues> EvaluateArguments(const Arguments& arguments);
   ValueOr CallGlobal(std::string_view name, const ArgumentValues& arguments);
   ValueOr CallMacro(Position at, const Macro& macro, const ArgumentValues& arguments);
