@@ -131,8 +131,11 @@ inline constexpr int kAccumulators = 6;
 inline constexpr int kMaxPanels = 4;
 #endif
 inline constexpr int kTileRows = 6;
+// A power of two: the 8 blocks of an attention tile split evenly.
 constexpr int TilePanels(int rows) {
-  return kAccumulators / rows < kMaxPanels ? kAccumulators / rows : kMaxPanels;
+  int panels = kMaxPanels;
+  while (panels * rows > kAccumulators) panels /= 2;
+  return panels;
 }
 
 // One line, all of the tile.

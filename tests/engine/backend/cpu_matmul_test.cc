@@ -46,6 +46,7 @@ TEST_P(CpuMatmulTest, AgreesWithDoublePrecision) {
                         {31, 65, 300},
                         {40, 96, 521},
                         {1, 777, 640},
+                        {203, 90, 270},
                         {97, 40, 96}}) {
     SCOPED_TRACE(testing::Message() << "M " << s.m << " N " << s.n << " K " << s.k);
     const Matrix w = Matrix::Normal(s.n, s.k, GetParam().dtype, 1);
@@ -60,7 +61,7 @@ TEST_P(CpuMatmulTest, AgreesWithDoublePrecision) {
 }
 
 TEST_P(CpuMatmulTest, RowDoesNotDependOnItsBatchNorOnThreads) {
-  constexpr int kRows = 61;
+  constexpr int kRows = 211;
   for (const auto& [n, k] : {std::pair{200, 390}, {70, 1029}}) {
     const Matrix w = Matrix::Normal(n, k, GetParam().dtype, 3);
     std::vector<std::string> expected;
