@@ -128,7 +128,9 @@ run_fuzz_target() {
 
 stage_fuzz() {
   build_preset fuzz fuzz_targets
-  local targets=(build/fuzz/fuzz/*)
+  local sources=(tests/fuzz/*_fuzz.cc)
+  local targets=("${sources[@]/#tests/build/fuzz}")  # a source without a target fails here
+  targets=("${targets[@]%.cc}")
   export -f run_fuzz_target
   note "${#targets[@]} targets, $KVASIR_FUZZ_SECONDS s each"
   # shellcheck disable=SC2016 # the inner shell expands it
