@@ -34,6 +34,7 @@ trap 'exit 143' TERM
 
 start_service() {
   local name=$1
+  : >"build/logs/$name.log"  # what an earlier run said is not an answer
   # A session of its own: Ctrl-C at the terminal reaches the command; the service is stopped here,
   # after it.
   setsid "build/release/bin/$name" --listen=127.0.0.1:0 --metrics=127.0.0.1:0 \
