@@ -11,6 +11,9 @@ namespace {
 // Tokens that may wait for a slow client before its call pauses.
 constexpr size_t kWaitingTokens = 256;
 
+// A client's clock starts before ours: it gives up this much before our deadline at most.
+constexpr std::chrono::milliseconds kDeadlineSlack(100);
+
 }  // namespace
 
 GenerateCall::GenerateCall(Engine& engine, const grpc::CallbackServerContext& context,
@@ -119,7 +122,7 @@ void GenerateCall::Advance() {
 absl::Status GenerateCall::FinalError() const {
   const absl::Status& error = stream_.error();
   if (error.code() == absl::StatusCode::kCancelled &&
-      context_.deadline() <= std::chrono::system_clock::now()) {
+      context_.deadline() <= std::chrono::system_clock::now() + kDeadlineSlack) {
     return absl::DeadlineExceededError("the call's deadline has passed");
   }
   return error;

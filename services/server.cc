@@ -18,6 +18,8 @@ constexpr absl::Duration kDrainLimit = absl::Seconds(30);
 constexpr absl::Duration kFlushTime = absl::Milliseconds(200);
 // A client whose machine is gone is noticed after about this long.
 constexpr int kKeepaliveMilliseconds = 60'000;
+// A client may make sure of us as often as this, also while a long prompt keeps its call silent.
+constexpr int kClientKeepaliveMilliseconds = 10'000;
 
 }  // namespace
 
@@ -32,6 +34,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options,
   builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a taken port is an error
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kClientKeepaliveMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   builder.SetMaxSendMessageSize(options.max_message_bytes);
   builder.RegisterService(&service);

@@ -73,7 +73,8 @@ Generation Generate(v1::ModelService::Stub& stub, const v1::GenerateRequest& req
     if (on_chunk) on_chunk(generation);
   }
   generation.status = reader->Finish();
-  EXPECT_EQ(generation.status.ok(), generation.complete.has_value());
+  // The other way round need not be: a call may be given up between the two.
+  EXPECT_TRUE(!generation.status.ok() || generation.complete.has_value());
   return generation;
 }
 
