@@ -83,7 +83,8 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(
 
 MetricsEndpoint::~MetricsEndpoint() {
   for (const auto& collectable : collectables_) exposer_->RemoveCollectable(collectable);
-  [[maybe_unused]] const prometheus::Exposer* until_exit = exposer_.release();
+  static auto* const until_exit = new std::vector<prometheus::Exposer*>;
+  until_exit->push_back(exposer_.release());
 }
 
 void MetricsEndpoint::Add(const std::shared_ptr<prometheus::Collectable>& collectable) {
