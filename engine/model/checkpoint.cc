@@ -1,18 +1,18 @@
 #include "engine/model/checkpoint.h"
 
+#include <optional>
 #include <set>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "engine/check.h"
-#include "engine/model/json_fields.h"
+#include "engine/model/shard_index.h"
 
 namespace kvasir {
 namespace {
 
 constexpr char kSingleFile[] = "model.safetensors";
-constexpr char kIndexFile[] = "model.safetensors.index.json";
 
 absl::Status Bad(std::string_view file, std::string_view tensor, std::string_view what) {
   return absl::InvalidArgumentError(
@@ -41,13 +41,12 @@ bool IsHarmless(std::string_view name, const ModelConfig& config) {
 absl::StatusOr<Checkpoint> Checkpoint::Open(const std::filesystem::path& dir,
                                             const ModelConfig& config) {
   Checkpoint checkpoint;
-  const std::filesystem::path index = dir / kIndexFile;
-  absl::Status status;
-  if (std::filesystem::exists(index)) {
-    status = checkpoint.OpenShards(dir, index);
-  } else {
-    status = checkpoint.OpenFile(dir / kSingleFile);
-  }
+  // Where both are there, transformers takes the single file.
+  std::error_code error;
+  const bool sharded = !std::filesystem::exists(dir / kSingleFile, error) &&
+                       std::filesystem::exists(dir / kShardIndexFile, error);
+  absl::Status status =
+      sharded ? checkpoint.OpenShards(dir) : checkpoint.OpenFile(dir / kSingleFile);
   if (status.ok()) status = checkpoint.Check(config);
   if (!status.ok()) return status;
   return checkpoint;
@@ -66,43 +65,25 @@ absl::Status Checkpoint::OpenFile(const std::filesystem::path& path) {
   return absl::OkStatus();
 }
 
-absl::Status Checkpoint::OpenShards(const std::filesystem::path& dir,
-                                    const std::filesystem::path& index) {
-  absl::StatusOr<std::string> text = ReadFile(index);
+absl::Status Checkpoint::OpenShards(const std::filesystem::path& dir) {
+  const absl::StatusOr<std::string> text = ReadFile(dir / kShardIndexFile);
   if (!text.ok()) return text.status();
-  absl::StatusOr<rapidjson::Document> document = JsonFields::Parse(kIndexFile, *text);
-  if (!document.ok()) return document.status();
-  const JsonFields fields(kIndexFile, *document);
-  const rapidjson::Value* map = fields.Find("weight_map");
-  if (map == nullptr || !map->IsObject()) {
-    return fields.Error("weight_map", "is missing or no object");
-  }
-  std::map<std::string, std::string> wanted;  // tensor -> shard
+  const absl::StatusOr<std::map<std::string, std::string>> wanted = ParseShardIndex(*text);
+  if (!wanted.ok()) return wanted.status();
   std::set<std::string> shards;
-  for (const auto& member : map->GetObject()) {
-    if (!member.value.IsString()) return fields.Error("weight_map", "holds what is no file name");
-    const std::string shard = member.value.GetString();
-    if (shard.empty() || shard.find('/') != std::string::npos || shard.starts_with('.')) {
-      return fields.Error("weight_map", absl::StrCat("'", shard, "' is no plain file name"));
-    }
-    if (!wanted.emplace(member.name.GetString(), shard).second) {
-      return fields.Error("weight_map",
-                          absl::StrCat("names '", member.name.GetString(), "' twice"));
-    }
-    shards.insert(shard);
-  }
+  for (const auto& [name, shard] : *wanted) shards.insert(shard);
   for (const std::string& shard : shards) {
     const absl::Status opened = OpenFile(dir / shard);
     if (!opened.ok()) return opened;
   }
-  for (const auto& [name, shard] : wanted) {
+  for (const auto& [name, shard] : *wanted) {
     const auto place = places_.find(name);
     if (place == places_.end() || place->second.file->name() != shard) {
-      return Bad(kIndexFile, name, absl::StrCat("is not in ", shard));
+      return Bad(kShardIndexFile, name, absl::StrCat("is not in ", shard));
     }
   }
   for (const auto& [name, place] : places_) {
-    if (!wanted.contains(name)) return Bad(place.file->name(), name, "is not in the index");
+    if (!wanted->contains(name)) return Bad(place.file->name(), name, "is not in the index");
   }
   return absl::OkStatus();
 }
@@ -113,7 +94,7 @@ absl::Status Checkpoint::Check(const ModelConfig& config) const {
     expected.insert(spec.name);
     const auto it = places_.find(spec.name);
     if (it == places_.end()) {
-      return Bad(files_.size() == 1 ? files_[0]->name() : kIndexFile, spec.name, "is missing");
+      return Bad(files_.size() == 1 ? files_[0]->name() : kShardIndexFile, spec.name, "is missing");
     }
     const auto& [file, entry] = it->second;
     if (!ToDType(entry->dtype)) {

@@ -15,8 +15,9 @@
 
 namespace kvasir {
 
-// The tensors of a directory: model.safetensors, or the shards that model.safetensors.index.json
-// names. Every tensor that the configuration asks for is there once, in its shape; nothing else is.
+// The tensors of a directory: model.safetensors, or without it the shards that
+// model.safetensors.index.json names. Every tensor that the configuration asks for is there once,
+// in its shape; nothing else is.
 class Checkpoint {
  public:
   // Errors name file and tensor.
@@ -37,7 +38,7 @@ class Checkpoint {
   };
 
   absl::Status OpenFile(const std::filesystem::path& path);
-  absl::Status OpenShards(const std::filesystem::path& dir, const std::filesystem::path& index);
+  absl::Status OpenShards(const std::filesystem::path& dir);
   absl::Status Check(const ModelConfig& config) const;
 
   std::vector<std::unique_ptr<MappedSafetensors>> files_;

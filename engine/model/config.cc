@@ -1,7 +1,7 @@
 #include "engine/model/config.h"
 
-#include <cmath>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <string>
 
@@ -21,69 +21,68 @@ absl::Status MustBeOff(const JsonFields& fields, const char* field) {
   return absl::OkStatus();
 }
 
-absl::Status MustBe(const JsonFields& fields, const char* field, std::string_view wanted,
-                    bool required) {
-  const rapidjson::Value* value = fields.Find(field);
-  if (value == nullptr) {
-    return required ? fields.Error(field, "is missing") : absl::OkStatus();
-  }
-  if (!value->IsString()) return fields.Error(field, "is not a string");
-  if (value->GetString() != wanted) {
-    return fields.Error(field, absl::StrCat("'", value->GetString(), "' is not implemented; only '",
-                                            std::string(wanted), "' is"));
-  }
-  return absl::OkStatus();
+absl::Status MustBe(const JsonFields& fields, const char* field, std::string_view wanted) {
+  const absl::StatusOr<std::optional<std::string_view>> value = fields.String(field);
+  if (!value.ok()) return value.status();
+  if (!value->has_value() || **value == wanted) return absl::OkStatus();
+  return fields.Error(field, absl::StrCat("'", std::string(**value), "' is not implemented; only '",
+                                          std::string(wanted), "' is"));
 }
 
-// rope_theta in either spelling; every scaling is refused by name.
+absl::Status MustBeOne(const JsonFields& fields, const char* field) {
+  const rapidjson::Value* value = fields.Find(field);
+  if (value == nullptr || (value->IsNumber() && value->GetDouble() == 1.0)) return absl::OkStatus();
+  return fields.Error(field, "only 1 is implemented");
+}
+
+// rope_theta in either spelling; every scaling is refused by name. As in transformers, one within
+// an object goes before one beside it.
 absl::StatusOr<double> RopeTheta(const JsonFields& fields) {
+  // Below 1 frequencies grow without bound; the upper end is a thousand times that of any Qwen3.
+  constexpr double kLow = 1, kHigh = 1e10;
+  std::optional<JsonFields> place;
   for (const char* field : {"rope_scaling", "rope_parameters"}) {
-    const rapidjson::Value* value = fields.Find(field);
-    if (value == nullptr) continue;
-    if (!value->IsObject()) return fields.Error(field, "is not an object");
-    const JsonFields rope(kConfigFile, *value);
-    for (const char* type : {"rope_type", "type"}) {
-      const absl::Status status = MustBe(rope, type, "default", false);
-      if (!status.ok()) return fields.Error(field, std::string(status.message()));
-    }
-    if (rope.Find("factor") != nullptr) {
-      return fields.Error(field, "scaling by 'factor' is not implemented");
-    }
-    if (rope.Find("rope_theta") != nullptr) return rope.Positive("rope_theta");
+    const absl::StatusOr<std::optional<JsonFields>> rope = fields.Object(field);
+    if (!rope.ok()) return rope.status();
+    if (!rope->has_value()) continue;
+    absl::Status status = MustBe(**rope, "rope_type", "default");
+    if (status.ok()) status = MustBe(**rope, "type", "default");
+    if (status.ok()) status = MustBeOne(**rope, "factor");
+    if (status.ok()) status = MustBeOne(**rope, "partial_rotary_factor");
+    if (!status.ok()) return status;
+    if (!place && (*rope)->Find("rope_theta") != nullptr) place = **rope;
   }
-  return fields.Positive("rope_theta");
+  return (place ? *place : fields).Number("rope_theta", kLow, kHigh);
 }
 
 absl::StatusOr<DType> CheckpointDType(const JsonFields& fields) {
-  const rapidjson::Value* value = fields.Find("dtype", "torch_dtype");
-  if (value == nullptr) return DType::kBf16;
   const char* field = fields.Find("dtype") != nullptr ? "dtype" : "torch_dtype";
-  if (!value->IsString()) return fields.Error(field, "is not a string");
-  const std::string_view name = value->GetString();
-  if (name == "bfloat16") return DType::kBf16;
-  if (name == "float16") return DType::kF16;
-  if (name == "float32") return DType::kF32;
-  return fields.Error(field, absl::StrCat("'", std::string(name), "' is not implemented"));
+  const absl::StatusOr<std::optional<std::string_view>> name = fields.String(field);
+  if (!name.ok()) return name.status();
+  if (!name->has_value() || **name == "bfloat16") return DType::kBf16;
+  if (**name == "float16") return DType::kF16;
+  if (**name == "float32") return DType::kF32;
+  return fields.Error(field, absl::StrCat("'", std::string(**name), "' is not implemented"));
 }
 
 absl::Status RefuseWhatIsNotImplemented(const JsonFields& fields) {
-  absl::Status status = MustBe(fields, "model_type", "qwen3", true);
-  if (status.ok()) status = MustBe(fields, "hidden_act", "silu", false);
+  if (fields.Find("model_type") == nullptr) return fields.Error("model_type", "is missing");
+  absl::Status status = MustBe(fields, "model_type", "qwen3");
+  if (status.ok()) status = MustBe(fields, "hidden_act", "silu");
   for (const char* field : {"attention_bias", "mlp_bias", "use_sliding_window"}) {
     if (status.ok()) status = MustBeOff(fields, field);
   }
+  if (status.ok()) status = MustBeOne(fields, "partial_rotary_factor");
   if (!status.ok()) return status;
+  if (fields.Find("quantization_config") != nullptr) {
+    return fields.Error("quantization_config", "is not implemented");
+  }
   if (const rapidjson::Value* types = fields.Find("layer_types")) {
     if (!types->IsArray()) return fields.Error("layer_types", "is not a list");
     for (const rapidjson::Value& type : types->GetArray()) {
-      if (!type.IsString() || std::string_view(type.GetString()) != "full_attention") {
+      if (!type.IsString() || TextOf(type) != "full_attention") {
         return fields.Error("layer_types", "only 'full_attention' is implemented");
       }
-    }
-  }
-  if (const rapidjson::Value* factor = fields.Find("partial_rotary_factor")) {
-    if (!factor->IsNumber() || factor->GetDouble() != 1.0) {
-      return fields.Error("partial_rotary_factor", "only 1 is implemented");
     }
   }
   return absl::OkStatus();
@@ -114,8 +113,7 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json) {
     if (!value.ok()) return value.status();
     *size.value = static_cast<int>(*value);
   }
-  const absl::StatusOr<int64_t> kv_heads =
-      fields.Integer("num_key_value_heads", 1, config.heads, config.heads);
+  const absl::StatusOr<int64_t> kv_heads = fields.Integer("num_key_value_heads", 1, config.heads);
   if (!kv_heads.ok()) return kv_heads.status();
   config.kv_heads = static_cast<int>(*kv_heads);
   if (config.heads % config.kv_heads != 0) {
@@ -136,7 +134,8 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json) {
   const absl::StatusOr<double> theta = RopeTheta(fields);
   if (!theta.ok()) return theta.status();
   config.rope_theta = *theta;
-  const absl::StatusOr<double> eps = fields.Positive("rms_norm_eps");
+  // A float must hold it, its square root too.
+  const absl::StatusOr<double> eps = fields.Number("rms_norm_eps", 1e-30, 1);
   if (!eps.ok()) return eps.status();
   config.norm_eps = static_cast<float>(*eps);
   const absl::StatusOr<bool> tied = fields.Boolean("tie_word_embeddings", false);

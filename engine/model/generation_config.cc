@@ -1,4 +1,4 @@
-#include <cmath>
+#include <cstdint>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -71,7 +71,7 @@ absl::StatusOr<GenerationConfig> ParseGenerationConfig(std::string_view json,
     const absl::Status status = ReadNumber(fields, field, *value);
     if (!status.ok()) return status;
   }
-  const absl::StatusOr<int64_t> top_k = fields.Integer("top_k", 0, config.vocab, 0);
+  const absl::StatusOr<int64_t> top_k = fields.Integer("top_k", 0, INT32_MAX, 0);
   if (!top_k.ok()) return top_k.status();
   if (*top_k > 0) sampling.top_k = static_cast<uint32_t>(*top_k);
   const absl::StatusOr<bool> do_sample = fields.Boolean("do_sample", true);

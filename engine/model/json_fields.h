@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -12,14 +13,22 @@
 
 namespace kvasir {
 
+// All of a JSON string, zero bytes included. REQUIRES: value.IsString().
+inline std::string_view TextOf(const rapidjson::Value& value) {
+  return {value.GetString(), value.GetStringLength()};
+}
+
+// A name that an object has twice: readers differ in which one they believe.
+std::optional<std::string> FindDuplicate(const rapidjson::Value& object);
+
 // A JSON object whose errors name file and field: "config.json: field 'x': ...".
 class JsonFields {
  public:
-  // INVALID_ARGUMENT where the text is no JSON object.
+  // INVALID_ARGUMENT where the text is no JSON object, or has a field twice.
   static absl::StatusOr<rapidjson::Document> Parse(std::string_view file, std::string_view json);
 
   JsonFields(std::string_view file, const rapidjson::Value& object)
-      : file_(file), object_(&object) {}
+      : JsonFields(file, "", object) {}
 
   absl::Status Error(std::string_view field, std::string_view what) const;
 
@@ -31,12 +40,20 @@ class JsonFields {
   // A whole number from low to high; `fallback` where absent, an error where there is none.
   absl::StatusOr<int64_t> Integer(const char* field, int64_t low, int64_t high,
                                   std::optional<int64_t> fallback = std::nullopt) const;
-  // A finite number over 0.
-  absl::StatusOr<double> Positive(const char* field) const;
+  // A number from low to high; an error where absent.
+  absl::StatusOr<double> Number(const char* field, double low, double high) const;
   absl::StatusOr<bool> Boolean(const char* field, bool fallback) const;
+  // A string, or nothing where absent.
+  absl::StatusOr<std::optional<std::string_view>> String(const char* field) const;
+  // An object, whose fields are named "field.x", or nothing where absent.
+  absl::StatusOr<std::optional<JsonFields>> Object(const char* field) const;
 
  private:
+  JsonFields(std::string_view file, std::string prefix, const rapidjson::Value& object)
+      : file_(file), prefix_(std::move(prefix)), object_(&object) {}
+
   std::string file_;
+  std::string prefix_;  // of field names: "" or "field."
   const rapidjson::Value* object_;
 };
 

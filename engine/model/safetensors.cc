@@ -32,7 +32,8 @@ absl::Status BadTensor(std::string_view file, std::string_view tensor, std::stri
   return Bad(file, absl::StrCat("tensor '", std::string(tensor), "': ", std::string(what)));
 }
 
-// Bytes of an element, or nothing for a dtype that nobody knows.
+// Bytes of an element, or nothing for a dtype that is unknown here: its entry can be skipped, not
+// used.
 std::optional<uint64_t> ElementBytes(std::string_view dtype) {
   constexpr std::pair<std::string_view, uint64_t> kSizes[] = {
       {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1},
@@ -47,6 +48,9 @@ std::optional<uint64_t> ElementBytes(std::string_view dtype) {
 absl::StatusOr<SafetensorsEntry> ParseEntry(std::string_view file, std::string_view name,
                                             const rapidjson::Value& value, uint64_t data_bytes) {
   if (!value.IsObject()) return BadTensor(file, name, "is not an object");
+  if (const std::optional<std::string> field = FindDuplicate(value)) {
+    return BadTensor(file, name, absl::StrCat("field '", *field, "' is there twice"));
+  }
   const auto dtype = value.FindMember("dtype");
   const auto shape = value.FindMember("shape");
   const auto offsets = value.FindMember("data_offsets");
@@ -61,7 +65,7 @@ absl::StatusOr<SafetensorsEntry> ParseEntry(std::string_view file, std::string_v
     return BadTensor(file, name, "field 'data_offsets' is missing or no pair of sizes");
   }
   SafetensorsEntry entry;
-  entry.dtype = dtype->value.GetString();
+  entry.dtype = TextOf(dtype->value);
   entry.begin = offsets->value[0].GetUint64();
   entry.end = offsets->value[1].GetUint64();
   if (entry.begin > entry.end || entry.end > data_bytes) {
@@ -70,8 +74,7 @@ absl::StatusOr<SafetensorsEntry> ParseEntry(std::string_view file, std::string_v
                                   "] leave the file's ", data_bytes, " bytes of data"));
   }
   const std::optional<uint64_t> element = ElementBytes(entry.dtype);
-  if (!element) return BadTensor(file, name, absl::StrCat("unknown dtype '", entry.dtype, "'"));
-  uint64_t bytes = *element;
+  uint64_t bytes = element.value_or(1);
   for (const rapidjson::Value& size : shape->value.GetArray()) {
     if (!size.IsUint64() || __builtin_mul_overflow(bytes, size.GetUint64(), &bytes) ||
         size.GetUint64() > uint64_t{INT64_MAX}) {
@@ -79,7 +82,7 @@ absl::StatusOr<SafetensorsEntry> ParseEntry(std::string_view file, std::string_v
     }
     entry.shape.push_back(size.GetInt64());
   }
-  if (bytes != entry.end - entry.begin) {
+  if (element && bytes != entry.end - entry.begin) {
     return BadTensor(file, name,
                      absl::StrCat("dtype and shape need ", bytes, " bytes, data_offsets hold ",
                                   entry.end - entry.begin));
@@ -126,7 +129,7 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view file,
     return Bad(file, absl::StrCat("header length ", length, " exceeds the file (", file_size,
                                   " bytes) or the limit of ", kMaxHeader));
   }
-  absl::StatusOr<rapidjson::Document> document =
+  const absl::StatusOr<rapidjson::Document> document =
       JsonFields::Parse(file, bytes.substr(kLengthBytes, length));
   if (!document.ok()) return document.status();
 
@@ -134,13 +137,11 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view file,
   header.data_start = kLengthBytes + length;
   const uint64_t data_bytes = file_size - header.data_start;
   for (const auto& member : document->GetObject()) {
-    const std::string name(member.name.GetString(), member.name.GetStringLength());
+    const std::string name(TextOf(member.name));
     if (name == "__metadata__") continue;
     absl::StatusOr<SafetensorsEntry> entry = ParseEntry(file, name, member.value, data_bytes);
     if (!entry.ok()) return entry.status();
-    if (!header.tensors.emplace(name, *std::move(entry)).second) {
-      return BadTensor(file, name, "is there twice");
-    }
+    header.tensors.emplace(name, *std::move(entry));  // JsonFields has refused one that is twice
   }
   const absl::Status cover = CheckCover(file, header, data_bytes);
   if (!cover.ok()) return cover;
@@ -149,7 +150,7 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view file,
 
 absl::StatusOr<std::unique_ptr<MappedSafetensors>> MappedSafetensors::Open(
     const std::filesystem::path& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO would wait
   if (fd < 0) {
     return absl::NotFoundError(absl::StrCat(path.string(), ": ", std::strerror(errno)));
   }
@@ -158,7 +159,8 @@ absl::StatusOr<std::unique_ptr<MappedSafetensors>> MappedSafetensors::Open(
   const auto size = static_cast<size_t>(info.st_size);
   if (!regular || size < kLengthBytes) {
     close(fd);
-    return Bad(path.string(), "too short for a safetensors header");
+    return Bad(path.string(),
+               regular ? "too short for a safetensors header" : "is not a regular file");
   }
   void* data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
   const int error = errno;

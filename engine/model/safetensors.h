@@ -30,6 +30,8 @@ struct SafetensorsHeader {
 // of which `bytes` holds the first part, at least the header, and `file_size` is the whole.
 // INVALID_ARGUMENT naming `file` and the tensor: a header that is too long, broken or lies: byte
 // ranges that leave the file, overlap, leave holes, or disagree with dtype and shape; a name twice.
+// A dtype that is unknown here passes: who uses the tensor refuses it. REQUIRES: bytes.size() <=
+// file_size.
 absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view file,
                                                          std::string_view bytes,
                                                          uint64_t file_size);

@@ -15,12 +15,12 @@ namespace {
 std::string ConfigText(const ModelConfig& c) {
   return absl::StrFormat(
       "qwen3 layers=%d hidden=%d ffn=%d vocab=%d heads=%d kv_heads=%d head_dim=%d theta=%.17g "
-      "eps=%.9g positions=%d tied=%d",
+      "eps=%.9g positions=%d tied=%d dtype=%s",
       c.layers, c.hidden, c.ffn, c.vocab, c.heads, c.kv_heads, c.head_dim, c.rope_theta, c.norm_eps,
-      c.max_positions, c.tied_embeddings);
+      c.max_positions, c.tied_embeddings, NameOf(c.dtype));
 }
 
-// Packs tensors one by one, in the order of ExpectedTensors, hashing each on the way.
+// Packs tensors one by one, hashing each on the way.
 class Loader {
  public:
   Loader(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
@@ -86,7 +86,9 @@ absl::StatusOr<Weights> LoadWeights(const std::filesystem::path& dir, const Mode
   if (!checkpoint.ok()) return checkpoint.status();
   Loader loader(*checkpoint, config, backend, progress);
   Weights weights;
+  // The largest first: while one is packed its source is in memory too.
   weights.embedding = loader.Packed({"model.embed_tokens.weight"});
+  if (!config.tied_embeddings) weights.lm_head = loader.Packed({"lm_head.weight"});
   for (int i = 0; i < config.layers; ++i) {
     const std::string prefix = absl::StrCat("model.layers.", i, ".");
     LayerWeights layer;
@@ -103,7 +105,6 @@ absl::StatusOr<Weights> LoadWeights(const std::filesystem::path& dir, const Mode
     weights.layers.push_back(std::move(layer));
   }
   weights.final_norm = loader.Norm("model.norm.weight");
-  if (!config.tied_embeddings) weights.lm_head = loader.Packed({"lm_head.weight"});
   weights.fingerprint = loader.Fingerprint();
   return weights;
 }
