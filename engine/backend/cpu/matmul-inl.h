@@ -65,7 +65,7 @@ void MatmulBlocked(const MatmulArgs& args, size_t x_element, int lines, int row_
         t.out += panel * 16;
         t.columns -= panel * 16;
         t.accumulate = line > 0;
-        Multiply<decltype(dot)>(t, rows, 0, panels);
+        MultiplyMany<decltype(dot)>(t, rows, 0, panels);
       };
       if (widen) {
         WidenBlock(base, stride, panels, block_lines, wide);
@@ -90,7 +90,7 @@ void Matmul(const MatmulArgs& args, int row_begin, int row_end, int panel_begin,
     auto t = MatmulProduct(args, row_begin, x_element,
                            StreamedPanels{static_cast<const char*>(args.w), lines * kLineBytes});
     t.lines = lines;
-    Multiply<Dot>(t, rows, panel_begin, panel_end);
+    MultiplyFew<Dot, Fetch::kAll>(t, 0, rows, panel_begin, panel_end);
   } else {
     MatmulBlocked<Dot>(args, x_element, lines, row_begin, rows, panel_begin, panel_end);
   }

@@ -184,13 +184,13 @@ KVASIR_INLINE void MultiplyLines(F32x16 (&sum)[R][P], const float* x, size_t x_s
 // A streamed panel's distance: 16 lines x the panels of a tile cover the latency of memory.
 inline constexpr int kAheadLines = 16;
 
-// Which part of what comes next a tile fetches: where two row tiles pass by, each takes every other
-// panel.
-enum class Fetch { kNothing, kAll, kEven, kOdd };
+// How much of what comes next a tile fetches: where several row tiles pass by, each of the first
+// two takes every other panel.
+enum class Fetch { kNothing, kAll, kHalf };
 
 // R rows x P panels. REQUIRES: the last panel begins below t.columns.
 template <class Dot, int R, int P, Fetch kFetch, class Panels>
-void MultiplyTile(const Product<Panels>& t, int row, int first_panel) {
+void MultiplyTile(const Product<Panels>& t, int row, int first_panel, int half) {
   F32x16 sum[R][P];
   float* out = t.out + row * t.out_stride + first_panel * 16;
   const int columns = t.columns - first_panel * 16;
@@ -203,8 +203,7 @@ void MultiplyTile(const Product<Panels>& t, int row, int first_panel) {
     }
   }
   constexpr int kStep = kFetch == Fetch::kAll ? 1 : 2;
-  constexpr int kFirst = kFetch == Fetch::kOdd ? 1 : 0;
-  constexpr int A = kFetch == Fetch::kNothing ? 0 : (P - kFirst + kStep - 1) / kStep;
+  constexpr int A = kFetch == Fetch::kNothing ? 0 : (P + kStep - 1) / kStep;
   const float* x = t.x + row * t.x_stride;
   for (int s = 0; s < t.segments; ++s) {
     const char* panel[P];
@@ -224,7 +223,7 @@ void MultiplyTile(const Product<Panels>& t, int row, int first_panel) {
       if constexpr (A > 0) {
 #pragma GCC unroll 8
         for (int a = 0; a < A; ++a) {
-          ahead[a] = t.panels.Ahead(s, first_panel + kFirst + a * kStep);
+          ahead[a] = t.panels.Ahead(s, first_panel + (P > 1 ? a * kStep + half : 0));
         }
       }
       MultiplyLines<Dot, R, P, A>(sum, x, t.x_stride, panel, ahead, 0, t.lines);
@@ -242,49 +241,48 @@ void MultiplyTile(const Product<Panels>& t, int row, int first_panel) {
 
 // R rows x the panels [begin, end), P at a time.
 template <class Dot, int R, int P, Fetch kFetch, class Panels>
-void MultiplyStrip(const Product<Panels>& t, int row, int begin, int end) {
-  for (; begin + P <= end; begin += P) MultiplyTile<Dot, R, P, kFetch>(t, row, begin);
+void MultiplyStrip(const Product<Panels>& t, int row, int begin, int end, int half) {
+  for (; begin + P <= end; begin += P) MultiplyTile<Dot, R, P, kFetch>(t, row, begin, half);
   if constexpr (P > 1) {
-    if (begin < end) MultiplyStrip<Dot, R, P / 2, kFetch>(t, row, begin, end);
+    if (begin < end) MultiplyStrip<Dot, R, P / 2, kFetch>(t, row, begin, end, half);
   }
 }
 
-template <class Dot, Fetch kFetch, class Panels>
-void MultiplyRows(const Product<Panels>& t, int row, int rows, int begin, int end) {
-  switch (rows) {
-    case 1:
-      return MultiplyStrip<Dot, 1, TilePanels(1), kFetch>(t, row, begin, end);
-    case 2:
-      return MultiplyStrip<Dot, 2, TilePanels(2), kFetch>(t, row, begin, end);
-    case 3:
-      return MultiplyStrip<Dot, 3, TilePanels(3), kFetch>(t, row, begin, end);
-    case 4:
-      return MultiplyStrip<Dot, 4, TilePanels(4), kFetch>(t, row, begin, end);
-    case 5:
-      return MultiplyStrip<Dot, 5, TilePanels(5), kFetch>(t, row, begin, end);
-    default:
-      return MultiplyStrip<Dot, 6, TilePanels(6), kFetch>(t, row, begin, end);
+// Rows that fit one tile: R or fewer.
+template <class Dot, Fetch kFetch, int R = kTileRows, class Panels>
+void MultiplyFew(const Product<Panels>& t, int row, int rows, int begin, int end, int half = 0) {
+  // Of several tiles none is less than half full.
+  constexpr int kLeast = kFetch == Fetch::kAll ? 1 : kTileRows / 2;
+  if constexpr (R > kLeast) {
+    if (rows < R) return MultiplyFew<Dot, kFetch, R - 1>(t, row, rows, begin, end, half);
   }
+  MultiplyStrip<Dot, R, TilePanels(R), kFetch>(t, row, begin, end, half);
 }
 
-// Any rows, in tiles of nearly equal height.
+// More rows than fit one tile, in tiles of nearly equal height.
 template <class Dot, class Panels>
-void Multiply(const Product<Panels>& t, int rows, int begin, int end) {
+void MultiplyMany(const Product<Panels>& t, int rows, int begin, int end) {
   const int tiles = (rows + kTileRows - 1) / kTileRows;
   for (int i = 0, row = 0; i < tiles; ++i) {
     const int next = int(int64_t(rows) * (i + 1) / tiles);
-    if (!Panels::kAhead || i > 1) {
-      MultiplyRows<Dot, Fetch::kNothing>(t, row, next - row, begin, end);
-    } else if constexpr (Panels::kAhead) {
-      if (tiles == 1) {
-        MultiplyRows<Dot, Fetch::kAll>(t, row, next - row, begin, end);
-      } else if (i == 0) {
-        MultiplyRows<Dot, Fetch::kEven>(t, row, next - row, begin, end);
-      } else {
-        MultiplyRows<Dot, Fetch::kOdd>(t, row, next - row, begin, end);
+    if constexpr (Panels::kAhead) {
+      if (i < 2) {
+        MultiplyFew<Dot, Fetch::kHalf>(t, row, next - row, begin, end, i);
+        row = next;
+        continue;
       }
     }
+    MultiplyFew<Dot, Fetch::kNothing>(t, row, next - row, begin, end);
     row = next;
+  }
+}
+
+template <class Dot, class Panels>
+void Multiply(const Product<Panels>& t, int rows, int begin, int end) {
+  if (rows <= kTileRows) {
+    MultiplyFew<Dot, Fetch::kAll>(t, 0, rows, begin, end);
+  } else {
+    MultiplyMany<Dot>(t, rows, begin, end);
   }
 }
 
