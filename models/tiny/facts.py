@@ -1,7 +1,8 @@
 """What a user tells about the world, every way to say it, and every question about it."""
 
 import random
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import world
 
@@ -27,6 +28,11 @@ class Fact:
     value: tuple[str, ...]  # what hold-out looks at
     can_change: bool = False
     told_as: int = -1
+    asked: set[str] = field(default_factory=set)  # kinds of the questions asked already
+
+    def open_questions(self) -> tuple[Question, ...]:
+        """The questions that the dialogue has not asked."""
+        return tuple(q for q in self.questions if q.kind not in self.asked)
 
 
 def _name(rng: random.Random, held: bool) -> Fact:
@@ -66,7 +72,7 @@ def _home(rng: random.Random, held: bool) -> Fact:
 
 
 def _count(rng: random.Random) -> str:
-    if rng.random() < 0.25:
+    if rng.random() < 0.15:
         return str(rng.randint(2, 99) if rng.random() < 0.5 else rng.randint(2, 9))
     return rng.choice(world.NUMBERS[1:])
 
@@ -78,8 +84,10 @@ def _things(rng: random.Random, held: bool, owner: str = "I") -> Fact:
         if world.held_out("things", count, colour, thing) == held:
             break
     many = world.THINGS[thing]
-    size = rng.choice(world.SIZES) + " " if rng.random() < 0.2 else ""
+    size = rng.choice(world.SIZES) + " " if rng.random() < 0.1 else ""
     what = f"{count} {size}{colour} {many}"
+    tells: tuple[str, ...]
+    count_forms: tuple[str, ...]
     if owner == "I":
         tells = (f"I have {what}.", f"I own {what}.", f"I've got {what}.",
                  f"There are {what} in my room.", f"My mother gave me {what}.",
@@ -142,6 +150,7 @@ def _pet(rng: random.Random, held: bool) -> Fact:
         Question("who", (f"Who is {pet}?", f"What kind of animal is {pet}?", f"Do you know who {pet} is?"),
                  f"{pet} is your {kind}.", f"who {pet} is"),
     ]  # fmt: skip
+    tells: tuple[str, ...]
     if rng.random() < 0.4:
         tells = (f"I have {world.article(colour)} {kind} named {pet}.",
                  f"I have {world.article(colour)} {kind} called {pet}.",
@@ -277,7 +286,10 @@ def _trip(rng: random.Random, held: bool) -> Fact:
     )  # fmt: skip
 
 
-MAKERS = (
+Maker = Callable[[random.Random, bool], Fact]
+MAKERS: tuple[Maker, ...] = (
     _name, _name, _home, _things, _things, _things, _one_thing, _pet, _pet, _favourite, _favourite,
     _relative, _relative_home, _relative_things, _age, _job, _kept, _trip,
 )  # fmt: skip
+# Where the value stands before what it is asked by, which is the hardest to learn.
+THING_MAKERS: tuple[Maker, ...] = (_things, _things, _things, _one_thing, _pet, _relative_things)

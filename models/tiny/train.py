@@ -8,7 +8,6 @@ float32 with bfloat16 products and written as bfloat16.
 
 import argparse
 import json
-import math
 import random
 import time
 from collections.abc import Iterator
@@ -52,8 +51,18 @@ CHAT_TEMPLATE = (
 TOKENS_PER_STEP = 4096
 LONGEST = 1024
 TILE = 64
-POOL = 768
+POOL = 384
+# The share of lessons at the start and later, and how many steps it takes to get there.
+LESSONS = 0.9
+LATER_LESSONS = 0.25
+LESSON_STEPS = 800
+PLAIN_STORIES = 0.06
+# Recall is a small part of what is said and all that is hard: it weighs more.
+RECALL_WEIGHT = 4.0
 WARM_UP_STEPS = 100
+COOL_DOWN = 0.67
+MATRIX_RATE = 3e-3
+OTHER_RATE = 3e-3
 
 
 def chat_text(dialogue: dialogues.Dialogue) -> str:
@@ -159,6 +168,7 @@ class Corpus:
         self.writer = dialogues.Writer(self.rng, want_held_out=False)
         self.end_of_text, self.im_start, self.im_end = (tokenizer.token_to_id(t) for t in SPECIAL)
         self.assistant = tokenizer.encode("assistant\n").ids
+        self.lessons = LESSONS
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Pairs (tokens [B, T], weights [B, T]) of about `TOKENS_PER_STEP` tokens each.
@@ -183,28 +193,36 @@ class Corpus:
                 yield tokens, weights
 
     def _pool(self) -> list[tuple[list[int], list[float]]]:
-        texts = []
+        texts: list[str] = []
+        turn_weights: list[list[float]] = []
         for _ in range(POOL):
-            if self.rng.random() < 0.15:
+            if self.rng.random() < PLAIN_STORIES:
                 texts.append(stories.write(self.rng)[0] + SPECIAL[0])
+                turn_weights.append([])
             else:
-                texts.append(chat_text(self.writer.dialogue()))
+                dialogue = self.writer.dialogue(self.lessons)
+                texts.append(chat_text(dialogue))
+                turn_weights.append(
+                    [RECALL_WEIGHT if t.kind not in ("", "again") else 1.0 for t in dialogue.turns]
+                )
         encoded = [e.ids[:LONGEST] for e in self.tokenizer.encode_batch(texts)]
-        return [(ids, self._weights(ids)) for ids in encoded]
+        return [(i, self._weights(i, w)) for i, w in zip(encoded, turn_weights, strict=True)]
 
-    def _weights(self, ids: list[int]) -> list[float]:
-        """1 for what the assistant says and for plain stories; 0 for what it is told."""
-        if self.im_start not in ids:
+    def _weights(self, ids: list[int], turn_weights: list[float]) -> list[float]:
+        """For what the assistant says its turn's weight, for plain stories 1, else 0."""
+        if not turn_weights:
             return [1.0] * len(ids)
-        weights, speaking = [], False
-        start = 0
+        weights = [0.0] * len(ids)
+        turns = iter(turn_weights)
+        weight, start = 0.0, len(ids)
         for index, token in enumerate(ids):
             if token == self.im_start:
                 start = index + 1 + len(self.assistant)
-                speaking = ids[index + 1 : start] == self.assistant
-            weights.append(1.0 if speaking and index >= start else 0.0)
+                weight = next(turns) if ids[index + 1 : start] == self.assistant else 0.0
+            if index >= start:
+                weights[index] = weight
             if token == self.im_end:
-                speaking = False
+                weight = 0.0
         return weights
 
 
@@ -237,20 +255,19 @@ def tiled_attention(
 
 
 def loss_of(model: Qwen3ForCausalLM, tokens: Tensor, weights: Tensor) -> Tensor:
-    """Mean cross-entropy of the tokens to learn; logits are made for those rows only."""
+    """Weighted mean cross-entropy of the tokens to learn; only those rows get logits."""
     chosen = weights[:, 1:] > 0
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state  # [B, T, H]
         logits = model.lm_head(hidden[:, :-1][chosen])  # [N, V]
-    return functional.cross_entropy(logits.float(), tokens[:, 1:][chosen])
+    losses = functional.cross_entropy(logits.float(), tokens[:, 1:][chosen], reduction="none")
+    weight = weights[:, 1:][chosen]
+    return (losses * weight).sum() / weight.sum()
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine down to a twentieth; a factor of the peak rate."""
-    if step < WARM_UP_STEPS:
-        return (step + 1) / WARM_UP_STEPS
-    progress = (step - WARM_UP_STEPS) / max(1, steps - WARM_UP_STEPS)
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))
+    """A factor of the peak rate: up at once, level for a third, then straight down to nothing."""
+    return min(1.0, (step + 1) / WARM_UP_STEPS, (steps - step) / (COOL_DOWN * steps))
 
 
 def train_model(tokenizer: Tokenizer, steps: int, seed: int) -> Qwen3ForCausalLM:
@@ -262,15 +279,19 @@ def train_model(tokenizer: Tokenizer, steps: int, seed: int) -> Qwen3ForCausalLM
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "layers" in n]
     others = [p for n, p in model.named_parameters() if not (p.ndim == 2 and "layers" in n)]
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Muon(matrices, lr=MUON_LR, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.98), weight_decay=0.0),
+        torch.optim.Muon(
+            matrices, lr=MATRIX_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(others, lr=OTHER_RATE, betas=(0.9, 0.98), weight_decay=0.0),
     ]
     schedules = [
         torch.optim.lr_scheduler.LambdaLR(o, lambda s: learning_rate(s, steps)) for o in optimizers
     ]
-    batches = Corpus(tokenizer, seed).batches()
+    corpus = Corpus(tokenizer, seed)
+    batches = corpus.batches()
     bar = tqdm(range(steps), desc="training", unit="step")
     for step in bar:
+        corpus.lessons = max(LATER_LESSONS, LESSONS * (1 - step / LESSON_STEPS))
         loss = loss_of(model, *next(batches))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -281,9 +302,6 @@ def train_model(tokenizer: Tokenizer, steps: int, seed: int) -> Qwen3ForCausalLM
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}")
     return model
-
-
-MUON_LR = 3e-3
 
 
 def save(model: Qwen3ForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:

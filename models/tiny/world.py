@@ -92,6 +92,12 @@ TOWN_HEADS = (
 ).split()
 TOWN_TAILS = "vale ford ton ham wick mere field bridge port dale brook haven wood hill".split()
 
+_KNOWN_WORDS = [
+    word.lower()
+    for word in [*THINGS, *ANIMALS, *PETS, *RELATIVES, *JOBS, *FOODS, *OUTINGS, *GIRLS, *BOYS,
+                 *CITIES, *DAYS, *COLOURS, *NUMBERS]
+    if word.isalpha() and len(word) > 2
+]  # fmt: skip
 _ONSETS = "b c d f g h j k l m n p r s t v w z".split()
 _CLUSTERS = "br dr fl gr kr pl sh st th tr bl ch sk sw qu gl".split()
 _VOWELS = "a e i o u a e i o u a e i o u ai ee ie oo ou y".split()
@@ -99,12 +105,21 @@ _CODAS = "l m n r s t k d x nd rn sk lt ck p b ss th ng".split()
 
 
 def made_up_word(rng: random.Random) -> str:
-    """A word that nobody has seen: it can be repeated only by copying it."""
+    """A word that nobody has seen: it can be repeated only by copying it.
+
+    Half of them are syllables, half the front of one known word and the back of another, so that
+    any piece of the vocabulary may follow any other.
+    """
+    if rng.random() < 0.5:
+        front, back = rng.choice(_KNOWN_WORDS), rng.choice(_KNOWN_WORDS)
+        return front[: rng.randint(1, 4)] + back[-rng.randint(2, 4) :]
     syllables = rng.choice((2, 2, 2, 2, 3, 1))
     word = ""
     for index in range(syllables):
         cluster = rng.random() < (0.25 if index == 0 else 0.1)
         word += rng.choice(_CLUSTERS if cluster else _ONSETS) + rng.choice(_VOWELS)
+        if index + 1 < syllables and rng.random() < 0.2:
+            word += rng.choice(_CODAS)
     if syllables == 1 or rng.random() < 0.4:
         word += rng.choice(_CODAS)
     return word[1:] if rng.random() < 0.12 and len(word) > 4 else word
