@@ -34,11 +34,16 @@ std::vector<std::string> GoldenNames() {
 }
 
 Golden LoadGolden(const std::string& name) {
-  Golden golden;
-  golden.name = name;
   const std::filesystem::path folder = kSource / "tests/golden" / name;
   const bool own_checkpoint = std::filesystem::exists(folder / "config.json");
-  golden.model_dir = own_checkpoint ? folder : kSource / "models" / name;
+  return ReadGolden(name, folder, own_checkpoint ? folder : kSource / "models" / name);
+}
+
+Golden ReadGolden(const std::string& name, const std::filesystem::path& folder,
+                  const std::filesystem::path& model_dir) {
+  Golden golden;
+  golden.name = name;
+  golden.model_dir = model_dir;
   absl::StatusOr<FloatTensors> tensors = ReadFloatTensors(folder / "golden.safetensors");
   KVASIR_CHECK(tensors.ok());
   const std::vector<float>& tokens = (*tensors)["tokens"];

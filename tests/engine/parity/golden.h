@@ -67,6 +67,9 @@ inline constexpr double kBf16Tolerance = 1.1;
 std::vector<std::string> GoldenNames();
 // Aborts where the file is damaged: it is ours.
 Golden LoadGolden(const std::string& name);
+// The golden.safetensors of `folder`, made from the checkpoint in `model_dir`. Aborts likewise.
+Golden ReadGolden(const std::string& name, const std::filesystem::path& folder,
+                  const std::filesystem::path& model_dir);
 
 }  // namespace kvasir
 
