@@ -8,6 +8,12 @@
 #ifndef KVASIR_ENGINE_BACKEND_CPU_SIMD_H_
 #define KVASIR_ENGINE_BACKEND_CPU_SIMD_H_
 
+// GCC's AVX-512 intrinsics set off its own warning wherever they are inlined (GCC bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 #include <immintrin.h>
 
 #include <cstddef>
