@@ -115,7 +115,7 @@ class Backend {
   // Names everything that bits depend on besides weights: kernel set, dtype, version of the
   // arithmetic.
   virtual std::string numerics() const = 0;
-  // kBf16 or kF32.
+  // kBf16 or kF32: what Matmul multiplies with, f32 also where bf16 weights are widened.
   virtual DType activation_dtype() const = 0;
 
   // --- memory -------------------------------------------------------------------------------
@@ -156,8 +156,9 @@ class Backend {
   virtual void GatherRows(Tensor out, Tensor x, const DeviceBatch& batch) = 0;
 
   // --- the end of a step --------------------------------------------------------------------
-  // Enqueues; the results come from Collect, in the rows' order. logits: [R, V] f32, overwritten.
-  // What the rows point to must live until Collect has returned.
+  // Enqueues; the results come from Collect, in the rows' order. logits: [R, V] f32, overwritten;
+  // of each row at most one SamplingRow. What the rows point to must live until Collect has
+  // returned.
   virtual void Sample(Tensor logits, std::span<const SamplingRow> rows) = 0;
   virtual std::span<const SampledToken> Collect() = 0;
 
