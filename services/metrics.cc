@@ -66,6 +66,8 @@ void TokenizerMetrics::RecordDecode(size_t tokens, size_t bytes) {
 
 absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(
     const std::string& address) {
+  // Where they stay: see the destructor's contract.
+  static auto* const until_exit = new std::vector<std::unique_ptr<prometheus::Exposer>>;
   try {  // the library throws
     auto exposer = std::make_unique<prometheus::Exposer>(address);
     const std::vector<int> ports = exposer->GetListeningPorts();
@@ -73,8 +75,8 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(
       return absl::UnavailableError(absl::StrCat("--metrics: cannot listen on ", address));
     }
     const std::string host = address.substr(0, address.rfind(':') + 1);
-    return std::unique_ptr<MetricsEndpoint>(
-        new MetricsEndpoint(std::move(exposer), absl::StrCat(host, ports.front())));
+    return std::unique_ptr<MetricsEndpoint>(new MetricsEndpoint(
+        *until_exit->emplace_back(std::move(exposer)), absl::StrCat(host, ports.front())));
   } catch (const std::exception&) {  // its what() is "null context when constructing CivetServer"
     return absl::UnavailableError(absl::StrCat("--metrics: cannot listen on ", address,
                                                " (taken, or no IP address of this host?)"));
@@ -82,13 +84,11 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(
 }
 
 MetricsEndpoint::~MetricsEndpoint() {
-  for (const auto& collectable : collectables_) exposer_->RemoveCollectable(collectable);
-  static auto* const until_exit = new std::vector<prometheus::Exposer*>;
-  until_exit->push_back(exposer_.release());
+  for (const auto& collectable : collectables_) exposer_.RemoveCollectable(collectable);
 }
 
 void MetricsEndpoint::Add(const std::shared_ptr<prometheus::Collectable>& collectable) {
-  exposer_->RegisterCollectable(collectable);
+  exposer_.RegisterCollectable(collectable);
   collectables_.push_back(collectable);
 }
 

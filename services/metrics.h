@@ -61,10 +61,10 @@ class MetricsEndpoint {
   const std::string& address() const { return address_; }
 
  private:
-  MetricsEndpoint(std::unique_ptr<prometheus::Exposer> exposer, std::string address)
-      : exposer_(std::move(exposer)), address_(std::move(address)) {}
+  MetricsEndpoint(prometheus::Exposer& exposer, std::string address)
+      : exposer_(exposer), address_(std::move(address)) {}
 
-  std::unique_ptr<prometheus::Exposer> exposer_;
+  prometheus::Exposer& exposer_;  // until the process ends
   std::vector<std::weak_ptr<prometheus::Collectable>> collectables_;
   std::string address_;
 };

@@ -24,10 +24,8 @@ using kvasir::testing::ReadAll;
 using kvasir::testing::SomeIds;
 using kvasir::testing::TinyOptions;
 using kvasir::testing::TinyVariant;
-using ::testing::Each;
 using ::testing::ElementsAreArray;
 using ::testing::IsEmpty;
-using ::testing::Le;
 using ::testing::SizeIs;
 
 Ids Joined(Ids a, const Ids& b) {

@@ -1,8 +1,8 @@
 #include "tests/services/model_server.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <random>

@@ -26,7 +26,6 @@ using kvasir::testing::CheckHealth;
 using kvasir::testing::CreateWith;
 using kvasir::testing::ExpectRefused;
 using kvasir::testing::Generate;
-using kvasir::testing::Generation;
 using kvasir::testing::Health;
 using kvasir::testing::Ids;
 using kvasir::testing::Program;

@@ -23,7 +23,6 @@ using kvasir::testing::ExpectInvalid;
 using kvasir::testing::ExpectRefused;
 using kvasir::testing::Fork;
 using kvasir::testing::Generate;
-using kvasir::testing::Generation;
 using kvasir::testing::Get;
 using kvasir::testing::Ids;
 using kvasir::testing::List;
