@@ -3,7 +3,7 @@
 A checkpoint initialised for training is a poor witness: its logits are almost
 uniform, its norms all ones and its attention an average over everything, so that a
 wrong mask or a wrong rotation moves nothing. Here logits have a standard deviation of
-about two, norm weights spread around one, and attention prefers some keys by far. Not
+above two, norm weights spread around one, and attention prefers some keys. Not
 sharper than that: fp32 itself must stay well inside the gate's 1e-4 (transformers turns
 by angles in fp32, wrong by 3e-5 rad at position 600, and sharp attention amplifies it).
 """
