@@ -253,9 +253,9 @@ TEST_F(GenerateTest, RefusesWhatTheTableSays) {
 }
 
 TEST_F(GenerateTest, OneCallAtATimeOnASession) {
-  const auto running = engine().Start(OnSession("busy", {1, 2}, 4000));
-  while (!engine().Get("busy").ok()) {
-  }
+  const auto running = std::make_shared<Recorder>();
+  running->room = false;  // it runs until it is cancelled
+  engine().Start(OnSession("busy", {1, 2}, 50), running);
   ExpectError(engine().Generate(OnSession("busy", {1}, 1)).status, absl::StatusCode::kAborted,
               "SESSION_BUSY", "busy");
   ExpectError(engine().Truncate("busy", 0).status(), absl::StatusCode::kAborted, "SESSION_BUSY",
@@ -287,7 +287,9 @@ TEST_F(GenerateTest, AFullQueueSaysWhenToTryAgain) {
   options.max_running = 1;
   options.max_queue = 1;
   SyncEngine small(options);
-  const auto first = small.Start({.input_ids = {1}, .max_new_tokens = 3000, .ignore_eos = true});
+  const auto first = std::make_shared<Recorder>();
+  first->room = false;  // it runs until it is cancelled
+  small.Start({.input_ids = {1}, .max_new_tokens = 50, .ignore_eos = true}, first);
   while (small.Stats().running == 0) {
   }
   const auto second = small.Start({.input_ids = {1}, .max_new_tokens = 1});
@@ -300,14 +302,16 @@ TEST_F(GenerateTest, AFullQueueSaysWhenToTryAgain) {
 
 TEST_F(GenerateTest, DrainingFinishesWhatRuns) {
   SyncEngine own(RandomModel::Options());
-  const auto running = own.Start(OnSession("running", {1}, 300));
-  while (own.Stats().running == 0) {
-  }
+  const auto running = std::make_shared<Recorder>();
+  running->room = false;  // it runs until there is
+  own.Start(OnSession("running", {1}, 300), running);
   std::promise<void> idle;
   own.engine().Drain([&] { idle.set_value(); });
   ExpectError(own.Generate({.input_ids = {1}}).status, absl::StatusCode::kUnavailable, "DRAINING",
               "draining");
   ExpectError(own.Create({}).status(), absl::StatusCode::kUnavailable, "DRAINING", "draining");
+  running->room = true;
+  own.Resume(running);
   idle.get_future().get();
   EXPECT_EQ(running->Wait().ids.size(), 300);
 }
