@@ -1,5 +1,6 @@
 #include "tests/engine/model/checkpoint_writer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fstream>
@@ -12,6 +13,17 @@
 namespace kvasir::testing {
 namespace {
 
+// IEEE-754 binary16, rounded to nearest even. REQUIRES: |value| < 65504. (clang 14 has no _Float16
+// for x86-64.)
+uint16_t HalfBits(float value) {
+  int exponent = 0;
+  std::frexp(value, &exponent);  // |value| < 2^exponent
+  exponent = value == 0 ? -14 : std::max(exponent - 1, -14);
+  const float significand = std::nearbyint(std::ldexp(std::abs(value), 10 - exponent));
+  const uint16_t sign = std::signbit(value) ? 0x8000 : 0;
+  return static_cast<uint16_t>(sign | (((exponent + 14) << 10) + static_cast<int>(significand)));
+}
+
 void AppendElement(std::string& bytes, float value, DType dtype) {
   if (dtype == DType::kF32) {
     bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
@@ -19,7 +31,7 @@ void AppendElement(std::string& bytes, float value, DType dtype) {
     const BFloat16 rounded = ToBFloat16(value);
     bytes.append(reinterpret_cast<const char*>(&rounded), sizeof(rounded));
   } else {
-    const auto rounded = static_cast<_Float16>(value);
+    const uint16_t rounded = HalfBits(value);
     bytes.append(reinterpret_cast<const char*>(&rounded), sizeof(rounded));
   }
 }
