@@ -230,7 +230,7 @@ TEST(SlowReader, PausesOnlyItself) {
   const Generation other = Generate(server.stub(), AskFor("", SomeIds(10, 2), 200));
   ASSERT_TRUE(other.status.ok()) << other.status.error_message();
   EXPECT_EQ(other.ids.size(), 200u);
-  EXPECT_EQ(server.engine().stats().generated_tokens, generated + 200);
+  EXPECT_EQ(server.SettledStats().generated_tokens, generated + 200);
 
   // Once it reads, it gets all that it asked for.
   Ids ids;
