@@ -19,6 +19,15 @@ using testing::RandomModel;
 using testing::Recorder;
 using testing::SyncEngine;
 
+// Sanitized kernels take up to a hundred times as long, and learn nothing from more of the same.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int kRounds = 3;
+constexpr int kLongSession = 2200;
+#else
+constexpr int kRounds = 30;
+constexpr int kLongSession = 41200;
+#endif
+
 struct Turn {
   std::vector<int> input;
   int generate = 0;
@@ -144,7 +153,7 @@ TEST_P(ContinuationTest, NothingDependsOnHowTheWorkIsCut) {
     engines.push_back(std::make_unique<SyncEngine>(options(threads, step_tokens, kv_tokens)));
   }
   std::mt19937 random(2024);
-  for (int round = 0; round < 30; ++round) {
+  for (int round = 0; round < kRounds; ++round) {
     const Conversation conversation = RandomConversation(random);
     const std::vector<TokenLogprob> expected = Reference(plain, conversation, "reference");
     for (size_t e = 0; e < engines.size(); ++e) {
@@ -219,7 +228,7 @@ TEST(LongSession, StaysExact) {
   EngineOptions options = RandomModel::Options(shape);
   SyncEngine engine(options);
   std::mt19937 random(3);
-  std::vector<int> ids(41200);
+  std::vector<int> ids(kLongSession);
   for (int& id : ids) id = static_cast<int>(random() % 331);
   const SamplingOverrides sampling = {.seed = 11};
   const Outcome fed = engine.Generate(Ask("long", ids, 0, sampling));
