@@ -287,9 +287,10 @@ TEST_F(GenerateTest, AFullQueueSaysWhenToTryAgain) {
   options.max_running = 1;
   options.max_queue = 1;
   SyncEngine small(options);
-  const auto first = std::make_shared<Recorder>();
-  first->room = false;  // it runs until it is cancelled
-  small.Start({.input_ids = {1}, .max_new_tokens = 50, .ignore_eos = true}, first);
+  // A call whose reader is slow would not count: this one takes a millisecond for each token.
+  const auto first = std::make_shared<Recorder>(
+      [](size_t) { std::this_thread::sleep_for(std::chrono::milliseconds(1)); });
+  small.Start({.input_ids = {1}, .max_new_tokens = 8000, .ignore_eos = true}, first);
   while (small.Stats().running == 0) {
   }
   const auto second = small.Start({.input_ids = {1}, .max_new_tokens = 1});
