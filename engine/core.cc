@@ -1,9 +1,6 @@
 #include "engine/core.h"
 
-#include <sys/sysinfo.h>
-
 #include <algorithm>
-#include <fstream>
 #include <limits>
 #include <string>
 
@@ -14,22 +11,10 @@
 namespace kvasir {
 namespace {
 
-// Bytes that the kernel could give without swapping.
-int64_t AvailableMemory() {
-  std::ifstream meminfo("/proc/meminfo");
-  std::string key;
-  for (int64_t kib = 0; meminfo >> key >> kib; meminfo.ignore(64, '\n')) {
-    if (key == "MemAvailable:") return kib * 1024;
-  }
-  struct sysinfo info = {};
-  sysinfo(&info);
-  return int64_t(info.freeram) * info.mem_unit;
-}
-
 absl::StatusOr<int> CountKvBlocks(const EngineOptions& options, const ModelConfig& config,
                                   const Backend& backend) {
   const int64_t block_bytes = static_cast<int64_t>(backend.KvBlockBytes(config.layers));
-  const int64_t memory = options.kv_memory > 0 ? options.kv_memory : AvailableMemory() / 2;
+  const int64_t memory = options.kv_memory > 0 ? options.kv_memory : backend.FreeMemory() / 2;
   const int64_t blocks = memory / block_bytes;
   if (blocks < 1) {
     return absl::InvalidArgumentError(absl::StrCat("--kv-memory: ", memory,
@@ -66,7 +51,8 @@ absl::StatusOr<std::unique_ptr<Engine::Core::Model>> Engine::Core::Load(
 
   std::string generation_json;  // the file may be absent
   const std::filesystem::path generation_path = options.model_dir / "generation_config.json";
-  if (std::filesystem::exists(generation_path)) {
+  std::error_code unreadable;  // then reading it tells why
+  if (std::filesystem::exists(generation_path, unreadable) || unreadable) {
     absl::StatusOr<std::string> read = ReadFile(generation_path);
     if (!read.ok()) return read.status();
     generation_json = *std::move(read);
@@ -157,7 +143,6 @@ void Engine::Core::Run() {
     const bool has_work = scheduler_.Plan(plan_);
     AnnounceAdmitted();
     if (has_work) RunStep();
-    if (idle_ && calls_.empty()) std::exchange(idle_, nullptr)();
     Publish();
     if (!has_work) mailbox_.Wait(next_expiry_);
   }
@@ -242,11 +227,6 @@ void Engine::DeleteSession(std::string session_id, absl::AnyInvocable<void(absl:
 void Engine::ReadSession(std::string session_id, uint64_t offset, Callback<std::vector<int>> done) {
   core_->Post([core = core_.get(), id = std::move(session_id), offset,
                done = std::move(done)]() mutable { done(core->ReadSession(id, offset)); });
-}
-
-void Engine::Drain(absl::AnyInvocable<void()> idle) {
-  core_->Post(
-      [core = core_.get(), idle = std::move(idle)]() mutable { core->Drain(std::move(idle)); });
 }
 
 void Engine::DropIdleBlocks(absl::AnyInvocable<void()> done) {

@@ -49,7 +49,6 @@ class Engine::Core {
   // --- calls (core_calls.cc) --------------------------------------------------------------------
   void StartCall(CallId id, GenerateRequest request, std::shared_ptr<GenerateSink> sink);
   void CancelCall(CallId id, const absl::Status& why);
-  void Drain(absl::AnyInvocable<void()> idle);
 
   // --- sessions (core_sessions.cc) --------------------------------------------------------------
   absl::StatusOr<SessionInfo> CreateSession(CreateSessionRequest request);
@@ -116,8 +115,6 @@ class Engine::Core {
   std::vector<SamplingRow> rows_;  // [R]
   std::vector<TokenLogprob> prompt_logprobs_;
 
-  bool draining_ = false;
-  absl::AnyInvocable<void()> idle_;
   bool stopping_ = false;
   std::optional<absl::Time> next_expiry_ = absl::InfinitePast();
 

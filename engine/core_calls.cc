@@ -40,9 +40,7 @@ void Engine::Core::StartCall(CallId id, GenerateRequest request,
 }
 
 absl::Status Engine::Core::CheckRequest(const GenerateRequest& request) const {
-  if (draining_ || stopping_) {
-    return MakeError(Reason::kDraining, "the server is draining: it takes no new calls");
-  }
+  if (stopping_) return MakeError(Reason::kDraining, "the engine is stopping: no new calls");
   if (!request.session_id.empty()) {
     const absl::Status id = CheckSessionId("session_id", request.session_id);
     if (!id.ok()) return id;
@@ -175,11 +173,6 @@ void Engine::Core::Begin(Call& call) {
 void Engine::Core::CancelCall(CallId id, const absl::Status& why) {
   const auto it = calls_.find(id);
   if (it != calls_.end()) Fail(*it->second, why);
-}
-
-void Engine::Core::Drain(absl::AnyInvocable<void()> idle) {
-  draining_ = true;
-  idle_ = std::move(idle);
 }
 
 void Engine::Core::Complete(Call& call, FinishReason reason) {

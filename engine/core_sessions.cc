@@ -26,10 +26,6 @@ absl::Status PastTheEnd(std::string_view field, uint64_t value, const Session& s
                    {{"session_length", absl::StrCat(session.committed)}});
 }
 
-absl::Status Draining() {
-  return MakeError(Reason::kDraining, "the server is draining: it changes no sessions");
-}
-
 absl::Status Exists(const std::string& id) {
   return MakeError(Reason::kSessionExists, absl::StrCat("session '", id, "' exists already"),
                    {{"session_id", id}});
@@ -108,7 +104,6 @@ SessionInfo Engine::Core::InfoOf(const Session& session) const {
 }
 
 absl::StatusOr<SessionInfo> Engine::Core::CreateSession(CreateSessionRequest request) {
-  if (draining_) return Draining();
   if (!request.session_id.empty()) {
     const absl::Status form = CheckSessionId("session_id", request.session_id);
     if (!form.ok()) return form;
@@ -173,7 +168,6 @@ absl::StatusOr<SessionPage> Engine::Core::ListSessions(const ListSessionsRequest
 
 absl::StatusOr<SessionInfo> Engine::Core::ForkSession(const std::string& id, std::string new_id,
                                                       std::optional<uint64_t> length) {
-  if (draining_) return Draining();
   const absl::StatusOr<Session*> found = FindSession(id);
   if (!found.ok()) return found.status();
   const Session& source = **found;
@@ -202,7 +196,6 @@ absl::StatusOr<SessionInfo> Engine::Core::ForkSession(const std::string& id, std
 
 absl::StatusOr<SessionInfo> Engine::Core::TruncateSession(const std::string& id, uint64_t length,
                                                           std::optional<uint64_t> expected_length) {
-  if (draining_) return Draining();
   const absl::StatusOr<Session*> found = FindSession(id);
   if (!found.ok()) return found.status();
   Session& session = **found;
@@ -220,7 +213,6 @@ absl::StatusOr<SessionInfo> Engine::Core::TruncateSession(const std::string& id,
 }
 
 absl::Status Engine::Core::DeleteSession(const std::string& id) {
-  if (draining_) return Draining();
   const absl::StatusOr<Session*> found = FindSession(id);
   if (!found.ok()) return found.status();
   for (const auto& [call_id, call] : calls_) {

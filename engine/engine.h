@@ -135,9 +135,6 @@ class Engine {
   // The ids from `offset` on. Past the end: OUT_OF_RANGE.
   void ReadSession(std::string session_id, uint64_t offset, Callback<std::vector<int>> done);
 
-  // From now on new calls get UNAVAILABLE / DRAINING; `idle` runs when the last one has ended.
-  void Drain(absl::AnyInvocable<void()> idle);
-
   const ModelInfo& model_info() const;
   EngineStats stats() const;
   // REQUIRES: called before the first Generate.

@@ -125,7 +125,10 @@ class Backend {
   virtual PackedWeight Pack(std::span<const HostMatrix> parts) = 0;
   // A norm's weights as f32: 1 x n.
   virtual std::unique_ptr<Buffer> UploadVector(const HostMatrix& vector) = 0;
-  // Blocks for `layers` layers. Called once. Pages are touched only when used.
+  // Bytes of device memory that could be had now.
+  virtual int64_t FreeMemory() const = 0;
+  // Blocks for `layers` layers. Called once. Pages are touched only when used. RESOURCE_EXHAUSTED
+  // where the device's memory is smaller.
   virtual absl::Status AllocateKv(int layers, int num_blocks) = 0;
   virtual KvLayer Kv(int layer) = 0;
   // Bytes of one block over all of `layers` layers.

@@ -4,6 +4,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "services/cli/bench_command.h"
 #include "services/cli/chat_command.h"
@@ -26,6 +28,12 @@ constexpr char kFooter[] =
 // What a user needs to know of gRPC is in the statuses that we print.
 void Discard(gpr_log_func_args*) {}
 
+bool HasCommand(CLI::App& app, const std::string& name) {
+  const std::vector<CLI::App*> commands =
+      app.get_subcommands([&](CLI::App* command) { return command->get_name() == name; });
+  return !commands.empty();
+}
+
 int Main(int argc, char** argv) {
   if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function(Discard);
   CLI::App app("Kvasir's client: text in, text out, in sessions that the server keeps.", "kvasir");
@@ -46,6 +54,10 @@ int Main(int argc, char** argv) {
   } catch (const CLI::Success& success) {  // --help, --version
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
+    if (argc > 1 && argv[1][0] != '-' && !HasCommand(app, argv[1])) {
+      std::fprintf(stderr, "kvasir: there is no command '%s' (try --help)\n", argv[1]);
+      return 1;
+    }
     std::fprintf(stderr, "kvasir: %s (try --help)\n", error.what());
     return 1;
   }

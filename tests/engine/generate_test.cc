@@ -301,22 +301,6 @@ TEST_F(GenerateTest, AFullQueueSaysWhenToTryAgain) {
   EXPECT_TRUE(second->Wait().status.ok());
 }
 
-TEST_F(GenerateTest, DrainingFinishesWhatRuns) {
-  SyncEngine own(RandomModel::Options());
-  const auto running = std::make_shared<Recorder>();
-  running->room = false;  // it runs until there is
-  own.Start(OnSession("running", {1}, 300), running);
-  std::promise<void> idle;
-  own.engine().Drain([&] { idle.set_value(); });
-  ExpectError(own.Generate({.input_ids = {1}}).status, absl::StatusCode::kUnavailable, "DRAINING",
-              "draining");
-  ExpectError(own.Create({}).status(), absl::StatusCode::kUnavailable, "DRAINING", "draining");
-  running->room = true;
-  own.Resume(running);
-  idle.get_future().get();
-  EXPECT_EQ(running->Wait().ids.size(), 300);
-}
-
 TEST_F(GenerateTest, SessionsAreCreatedListedForkedAndCut) {
   SyncEngine own(RandomModel::Options());
   const auto created = own.Create({.initial_ids = {1, 2, 3}, .labels = {{"team", "red"}}});

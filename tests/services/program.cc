@@ -26,7 +26,7 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
 }  // namespace
 
 Program::Program(const std::string& name, const std::vector<std::string>& arguments,
-                 const std::vector<std::string>& environment) {
+                 const std::vector<std::string>& environment, const std::string& input) {
   std::vector<std::string> command = {std::string(KVASIR_BIN_DIR) + "/" + name};
   command.insert(command.end(), arguments.begin(), arguments.end());
   std::vector<std::string> variables = environment;
@@ -34,11 +34,16 @@ Program::Program(const std::string& name, const std::vector<std::string>& argume
     variables.emplace_back(*variable);
   }
 
-  int output[2], error[2];
-  if (pipe2(output, O_CLOEXEC) != 0 || pipe2(error, O_CLOEXEC) != 0) std::abort();
+  int given[2], output[2], error[2];
+  if (pipe2(given, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0 ||
+      pipe2(error, O_CLOEXEC) != 0) {
+    std::abort();
+  }
+  EXPECT_EQ(write(given[1], input.data(), input.size()), static_cast<ssize_t>(input.size()));
+  close(given[1]);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, given[0], STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&actions, output[1], STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&actions, error[1], STDERR_FILENO);
   const int failed = posix_spawn(&pid_, command[0].c_str(), &actions, nullptr,
@@ -46,6 +51,7 @@ Program::Program(const std::string& name, const std::vector<std::string>& argume
   posix_spawn_file_actions_destroy(&actions);
   EXPECT_EQ(failed, 0) << command[0];
   if (failed != 0) pid_ = -1;
+  close(given[0]);
   close(output[1]);
   close(error[1]);
   output_fd_ = output[0];
@@ -72,11 +78,10 @@ bool Program::FindLine(const std::string& prefix, std::string& rest) const {
   return false;
 }
 
-void Program::ReadUntil(const std::string& prefix) {
+void Program::ReadUntil(const std::function<bool()>& enough) {
   const auto until = std::chrono::steady_clock::now() + kPatience;
-  std::string rest;
   while (output_fd_ >= 0 || error_fd_ >= 0) {
-    if (!prefix.empty() && FindLine(prefix, rest)) return;
+    if (enough()) return;
     if (std::chrono::steady_clock::now() > until) {
       ADD_FAILURE() << "the program goes on for too long\n" << output_ << error_;
       return;
@@ -99,10 +104,15 @@ void Program::ReadUntil(const std::string& prefix) {
 }
 
 std::string Program::AwaitLine(const std::string& prefix) {
-  ReadUntil(prefix);
   std::string rest;
+  ReadUntil([&] { return FindLine(prefix, rest); });
   EXPECT_TRUE(FindLine(prefix, rest)) << "no '" << prefix << "' in:\n" << output_ << error_;
   return rest;
+}
+
+void Program::AwaitOutput() {
+  ReadUntil([&] { return !output_.empty(); });
+  EXPECT_NE(output_, "") << error_;
 }
 
 void Program::Signal(int signal) {
@@ -110,7 +120,7 @@ void Program::Signal(int signal) {
 }
 
 int Program::Wait() {
-  ReadUntil("");
+  ReadUntil([] { return false; });
   if (output_fd_ >= 0 || error_fd_ >= 0) kill(pid_, SIGKILL);  // it goes on for too long
   int status = 0;
   waitpid(pid_, &status, 0);

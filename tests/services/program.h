@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -11,9 +12,10 @@ namespace kvasir::testing {
 // One of our programs, run as its own process; killed with the object.
 class Program {
  public:
-  // `name` lies in KVASIR_BIN_DIR. `environment`: NAME=VALUE, added to ours.
+  // `name` lies in KVASIR_BIN_DIR. `environment`: NAME=VALUE, added to ours. `input`: all of stdin,
+  // at most what a pipe holds.
   Program(const std::string& name, const std::vector<std::string>& arguments,
-          const std::vector<std::string>& environment = {});
+          const std::vector<std::string>& environment = {}, const std::string& input = "");
   ~Program();
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
@@ -21,6 +23,8 @@ class Program {
   // What follows `prefix` in the first line of stdout that begins with it; empty, and a failure,
   // where stdout ends or 30 seconds pass before.
   std::string AwaitLine(const std::string& prefix);
+  // Waits for anything on stdout.
+  void AwaitOutput();
   void Signal(int signal);
   // Waits for the end. The exit code; minus the signal's number where one killed it.
   int Wait();
@@ -29,8 +33,8 @@ class Program {
   const std::string& standard_error() const { return error_; }
 
  private:
-  // Reads what there is until `output_` has a line that begins with `prefix`, or all is read.
-  void ReadUntil(const std::string& prefix);
+  // Reads what there is until `enough` says so, or all is read.
+  void ReadUntil(const std::function<bool()>& enough);
   bool FindLine(const std::string& prefix, std::string& rest) const;
 
   pid_t pid_ = -1;

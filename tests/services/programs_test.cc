@@ -136,6 +136,8 @@ TEST(Flags, BadOnesAreNamed) {
   ExpectRefusesToStart("kvasir-model", {"--kv-memory=16EiB"}, {"--kv-memory"});
   ExpectRefusesToStart("kvasir-model", {"--kv-memory=10EB"}, {"--kv-memory"});
   ExpectRefusesToStart("kvasir-model", {"--kv-memory=1KB"}, {"--kv-memory", "1000", "block"});
+  ExpectRefusesToStart("kvasir-model", {"--kv-memory=1PiB", "--log-level=error"},
+                       {"--kv-memory", "memory"});
 }
 
 TEST(Flags, SizesHaveSuffixesAndTheEnvironmentCounts) {

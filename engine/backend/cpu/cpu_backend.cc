@@ -54,6 +54,7 @@ class CpuBackend : public Backend {
   std::unique_ptr<Buffer> Allocate(size_t bytes) override;
   PackedWeight Pack(std::span<const HostMatrix> parts) override;
   std::unique_ptr<Buffer> UploadVector(const HostMatrix& vector) override;
+  int64_t FreeMemory() const override { return ReadHostMemory().available; }
   absl::Status AllocateKv(int layers, int num_blocks) override;
   KvLayer Kv(int layer) override;
   size_t KvBlockBytes(int layers) const override { return layers * layout_.block_bytes(); }
@@ -118,6 +119,11 @@ std::unique_ptr<Buffer> CpuBackend::UploadVector(const HostMatrix& vector) {
 absl::Status CpuBackend::AllocateKv(int layers, int num_blocks) {
   KVASIR_CHECK(kv_ == nullptr && layers > 0 && num_blocks > 0);
   const size_t bytes = size_t(layers) * num_blocks * layout_.block_bytes();
+  if (const int64_t total = ReadHostMemory().total; bytes > static_cast<uint64_t>(total)) {
+    return absl::ResourceExhaustedError("a KV pool of " + std::to_string(bytes) +
+                                        " bytes (--kv-memory) exceeds this host's " +
+                                        std::to_string(total) + " bytes of memory");
+  }
   kv_ = MapHostMemory(bytes);
   if (kv_ == nullptr) {
     return absl::ResourceExhaustedError("no address space for a KV pool of " +

@@ -3,7 +3,10 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cstdint>
+#include <fstream>
+#include <optional>
+#include <sstream>
+#include <string>
 
 namespace kvasir {
 namespace {
@@ -22,7 +25,49 @@ class MappedBuffer : public Buffer {
   size_t mapped_;
 };
 
+// The number behind `key` in a file of lines "key number ..."; 0 where there is none.
+int64_t NumberBehind(const std::filesystem::path& file, const std::string& key) {
+  std::ifstream stream(file);
+  for (std::string line; std::getline(stream, line);) {
+    std::istringstream words(line);
+    std::string word;
+    int64_t number = 0;
+    if (words >> word && word == key && words >> number) return number;
+  }
+  return 0;
+}
+
+// A file that is one number. Nothing: there is none, or it says "max".
+std::optional<int64_t> Number(const std::filesystem::path& file) {
+  std::ifstream stream(file);
+  int64_t number = 0;
+  if (stream >> number) return number;
+  return std::nullopt;
+}
+
 }  // namespace
+
+HostMemory ReadHostMemory(const std::filesystem::path& root) {
+  const std::filesystem::path meminfo = root / "proc/meminfo";
+  HostMemory memory = {NumberBehind(meminfo, "MemTotal:") * 1024,
+                       NumberBehind(meminfo, "MemAvailable:") * 1024};
+  struct Hierarchy {
+    const char *folder, *limit, *usage;
+  };
+  for (const Hierarchy& group :
+       {Hierarchy{"sys/fs/cgroup", "memory.max", "memory.current"},
+        Hierarchy{"sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"}}) {
+    const std::filesystem::path folder = root / group.folder;
+    const std::optional<int64_t> limit = Number(folder / group.limit);
+    if (!limit || *limit >= memory.total) continue;
+    // Cached file pages count as usage, but give way.
+    const int64_t used = Number(folder / group.usage).value_or(0) -
+                         NumberBehind(folder / "memory.stat", "inactive_file");
+    memory.total = *limit;
+    memory.available = std::clamp<int64_t>(*limit - used, 0, memory.available);
+  }
+  return memory;
+}
 
 std::unique_ptr<Buffer> MapHostMemory(size_t bytes) {
   if (bytes > SIZE_MAX / 2) return nullptr;
