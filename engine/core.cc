@@ -103,9 +103,10 @@ absl::StatusOr<std::unique_ptr<Engine::Core::Model>> Engine::Core::Load(
 Engine::Core::Core(const EngineOptions& options, std::unique_ptr<Model> model)
     : model_(std::move(model)),
       limits_{options.max_step_tokens, options.max_running, options.max_queue},
+      stall_timeout_(options.stall_timeout),
       qwen3_(model_->config, model_->weights, *model_->backend, options.max_step_tokens,
              limits_.max_logits()),
-      cache_(model_->kv_blocks),
+      cache_(model_->kv_blocks, options.share_prefixes ? std::optional(DrawSeed()) : std::nullopt),
       table_(cache_),
       scheduler_(cache_, table_, limits_),
       thread_([this] { Run(); }) {}
@@ -133,6 +134,9 @@ void Engine::Core::Publish() {
 }
 
 void Engine::Core::Run() {
+  const size_t longest =
+      std::min<size_t>(model_->kv_blocks, KvCache::BlocksFor(model_->config.max_positions));
+  batch_.Reserve(limits_.max_step_tokens, limits_.max_running, longest);
   std::vector<Mailbox::Task> tasks;
   while (true) {
     mailbox_.Take(tasks);
@@ -140,11 +144,12 @@ void Engine::Core::Run() {
     if (stopping_) break;
     const absl::Time now = absl::Now();
     if (next_expiry_ && *next_expiry_ <= now) next_expiry_ = table_.Expire(now);
+    const absl::Time next_cut = CutStalled(now);
     const bool has_work = scheduler_.Plan(plan_);
     AnnounceAdmitted();
     if (has_work) RunStep();
     Publish();
-    if (!has_work) mailbox_.Wait(next_expiry_);
+    if (!has_work) mailbox_.Wait(std::min(next_cut, next_expiry_.value_or(absl::InfiniteFuture())));
   }
   // Everyone whose call or question is in by now gets an answer.
   mailbox_.Take(tasks);

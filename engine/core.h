@@ -77,6 +77,8 @@ class Engine::Core {
   // Ends a call otherwise: rolls back an input that has brought forth no token.
   void Fail(Call& call, const absl::Status& status);
   void Settle(Call& call, FinishReason reason);
+  // Ends the calls whose readers have been slow for too long; returns when the next one will be.
+  absl::Time CutStalled(absl::Time now);
   void Forget(Call& call);
 
   // --- one step (core_step.cc) ------------------------------------------------------------------
@@ -96,12 +98,13 @@ class Engine::Core {
 
   const std::unique_ptr<Model> model_;
   const SchedulerLimits limits_;
+  const absl::Duration stall_timeout_;
+  std::random_device random_;
   Qwen3 qwen3_;
   KvCache cache_;
   SessionTable table_;
   Scheduler scheduler_;
   std::map<CallId, std::unique_ptr<Call>> calls_;
-  std::random_device random_;
   StepObserver observer_;
 
   StepPlan plan_;
@@ -114,6 +117,7 @@ class Engine::Core {
   std::vector<LogitUse> uses_;     // [R]
   std::vector<SamplingRow> rows_;  // [R]
   std::vector<TokenLogprob> prompt_logprobs_;
+  std::vector<Call*> stalled_;  // scratch of CutStalled
 
   bool stopping_ = false;
   std::optional<absl::Time> next_expiry_ = absl::InfinitePast();
@@ -127,6 +131,7 @@ class Engine::Core {
 
 // "[A-Za-z0-9._-]{1,128}", or INVALID_FIELD naming `field`.
 absl::Status CheckSessionId(std::string_view field, std::string_view id);
+absl::Status SessionNotFound(const std::string& id);
 absl::Status SessionBusy(const Session& session);
 absl::Status LengthMismatch(uint64_t expected, const Session& session);
 

@@ -13,6 +13,8 @@ namespace {
 
 constexpr uint32_t kMaxTopLogprobs = 20;
 constexpr size_t kMaxRequestId = 128;
+// New tokens that a session gets memory for in advance; beyond, its vectors double.
+constexpr size_t kReservedTokens = 4096;
 
 absl::Status Invalid(std::string_view field, std::string_view what) {
   return MakeError(Reason::kInvalidField, absl::StrCat(std::string(field), ": ", std::string(what)),
@@ -76,13 +78,16 @@ absl::Status Engine::Core::OpenSession(Call& call) {
   Session* session = nullptr;
   if (!request.session_id.empty()) {
     session = table_.Find(request.session_id);
-    if (session == nullptr && !request.create_if_missing)
-      return FindSession(request.session_id).status();
+    const bool others = session != nullptr && session->tenant != request.tenant;
+    if (others || (session == nullptr && !request.create_if_missing)) {
+      return SessionNotFound(request.session_id);
+    }
   }
   if (session == nullptr) {
     fresh = std::make_unique<Session>();
     session = fresh.get();
     session->id = request.session_id;
+    session->tenant = request.tenant;
     session->create_time = session->last_use_time = call.arrived;
     session->sampling.seed = request.sampling.seed.value_or(DrawSeed());
   }
@@ -148,6 +153,11 @@ void Engine::Core::Begin(Call& call) {
   call.max_new_tokens = static_cast<uint32_t>(std::min<size_t>(asked, room));
   call.finish_at_max = asked <= room ? FinishReason::kMaxNewTokens : FinishReason::kMaxContext;
 
+  // Steps ask the heap for nothing.
+  const size_t length = call.input_end() + std::min<size_t>(call.max_new_tokens, kReservedTokens);
+  session.tokens.reserve(length);
+  session.blocks.reserve(KvCache::BlocksFor(length));
+
   // The logits that predict the first wanted token must be computed: keep the cache from covering
   // the token before it.
   size_t keep = session.tokens.size();
@@ -212,6 +222,31 @@ void Engine::Core::Settle(Call& call, FinishReason reason) {
   session.last_base_length = call.base_length;
   session.last_finish_reason = reason;
   if (session.ttl) next_expiry_ = absl::InfinitePast();
+}
+
+absl::Time Engine::Core::CutStalled(absl::Time now) {
+  absl::Time next = absl::InfiniteFuture();
+  stalled_.clear();
+  for (const auto& [id, owned] : calls_) {
+    Call* call = owned.get();
+    if (!call->stalled()) {
+      call->stalled_since = absl::InfiniteFuture();
+      continue;
+    }
+    call->stalled_since = std::min(call->stalled_since, now);
+    const absl::Time cut = call->stalled_since + stall_timeout_;
+    if (cut <= now) {
+      stalled_.push_back(call);
+    } else {
+      next = std::min(next, cut);
+    }
+  }
+  for (Call* call : stalled_) {
+    Fail(*call, absl::DeadlineExceededError(absl::StrCat("the reader has taken nothing for ",
+                                                         absl::FormatDuration(stall_timeout_),
+                                                         " (--stall-timeout)")));
+  }
+  return next;
 }
 
 void Engine::Core::Forget(Call& call) {

@@ -48,6 +48,11 @@ absl::Status CheckSessionId(std::string_view field, std::string_view id) {
                    {{"field", std::string(field)}});
 }
 
+absl::Status SessionNotFound(const std::string& id) {
+  return MakeError(Reason::kSessionNotFound, absl::StrCat("session_id: no session '", id, "'"),
+                   {{"session_id", id}});
+}
+
 absl::Status SessionBusy(const Session& session) {
   return MakeError(Reason::kSessionBusy,
                    absl::StrCat("session '", session.id, "': another call is running on it"),
@@ -76,8 +81,7 @@ absl::StatusOr<Session*> Engine::Core::FindSession(const std::string& id) {
   const absl::Status form = CheckSessionId("session_id", id);
   if (!form.ok()) return form;
   if (Session* session = table_.Find(id)) return session;
-  return MakeError(Reason::kSessionNotFound, absl::StrCat("session_id: no session '", id, "'"),
-                   {{"session_id", id}});
+  return SessionNotFound(id);
 }
 
 std::string Engine::Core::NewSessionId(std::string wanted) {
@@ -127,6 +131,7 @@ absl::StatusOr<SessionInfo> Engine::Core::CreateSession(CreateSessionRequest req
 
   auto session = std::make_unique<Session>();
   session->id = id;
+  session->tenant = std::move(request.tenant);
   session->tokens = std::move(request.initial_ids);
   session->committed = session->tokens.size();
   session->create_time = session->last_use_time = absl::Now();
@@ -186,6 +191,7 @@ absl::StatusOr<SessionInfo> Engine::Core::ForkSession(const std::string& id, std
   fork->committed = kept;
   fork->create_time = fork->last_use_time = absl::Now();
   fork->ttl = source.ttl;
+  fork->tenant = source.tenant;
   fork->parent_id = source.id;
   fork->labels = source.labels;
   fork->sampling = source.sampling;
@@ -234,6 +240,9 @@ absl::StatusOr<std::vector<int>> Engine::Core::ReadSession(const std::string& id
                           session.tokens.begin() + static_cast<ptrdiff_t>(session.committed));
 }
 
-void Engine::Core::DropIdleBlocks() { table_.Evict(cache_.allocator().total()); }
+void Engine::Core::DropIdleBlocks() {
+  table_.Evict(cache_.allocator().total());
+  cache_.ForgetPublished();
+}
 
 }  // namespace kvasir

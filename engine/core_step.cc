@@ -36,14 +36,14 @@ void Engine::Core::RunStep() {
   const std::span<const SampledToken> results = model_->backend->Collect();
   for (const StepEntry& entry : plan_.entries) {
     entry.call->session->cached = entry.first + entry.count;
+    cache_.Publish(*entry.call->session);
     entry.call->computed_tokens += entry.count;
   }
   ++counters_.steps;
   counters_.computed_tokens += batch_.num_tokens();
-  if (observer_) {
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-    observer_(took.count(), batch_.num_tokens());
-  }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  scheduler_.Record(plan_, took.count());
+  if (observer_) observer_(took.count(), batch_.num_tokens());
   ApplyResults(results);
 }
 

@@ -32,7 +32,10 @@ struct EngineOptions {
   int max_step_tokens = 512;  // rows of one step
   int max_running = 64;       // calls in one step
   int max_queue = 1024;       // calls that wait; more: QUEUE_FULL
-  LoadProgress progress;      // may be null
+  // A call whose reader takes nothing for so long ends with DEADLINE_EXCEEDED.
+  absl::Duration stall_timeout = absl::Minutes(1);
+  bool share_prefixes = true;  // between the sessions of a tenant
+  LoadProgress progress;       // may be null
 };
 
 struct ModelInfo {
@@ -65,6 +68,7 @@ struct SessionInfo {
 
 struct CreateSessionRequest {
   std::string session_id;  // empty: 128 random bits
+  std::string tenant;      // prefixes are shared within it only
   std::vector<int> initial_ids;
   std::optional<absl::Duration> ttl;
   std::map<std::string, std::string> labels;
@@ -140,7 +144,8 @@ class Engine {
   // REQUIRES: called before the first Generate.
   void set_step_observer(StepObserver observer);
 
-  // For tests and tools: drops all blocks of idle sessions, as memory pressure would.
+  // For tests and tools: drops all blocks of idle sessions, as memory pressure would, and what is
+  // remembered of freed ones.
   void DropIdleBlocks(absl::AnyInvocable<void()> done);
 
  private:

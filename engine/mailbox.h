@@ -3,7 +3,6 @@
 
 #include <condition_variable>
 #include <mutex>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -33,13 +32,13 @@ class Mailbox {
   }
 
   // Returns when a task is there, or at `until`.
-  void Wait(std::optional<absl::Time> until) {
+  void Wait(absl::Time until) {
     std::unique_lock lock(mutex_);
     const auto some = [this] { return !tasks_.empty(); };
-    if (until) {
-      wake_.wait_until(lock, absl::ToChronoTime(*until), some);
-    } else {
+    if (until == absl::InfiniteFuture()) {
       wake_.wait(lock, some);
+    } else {
+      wake_.wait_until(lock, absl::ToChronoTime(until), some);
     }
   }
 

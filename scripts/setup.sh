@@ -5,11 +5,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
   cat <<'TEXT'
-Usage: scripts/setup.sh [build|test]
+Usage: scripts/setup.sh [build|test|bench]
 
   build   Debian packages to build and run Kvasir
   test    build, and Debian packages to test it; linters and test data from PyPI and npm
           go to build/tools and build/testdata (the default)
+  bench   build, oneDNN, and llama.cpp compiled for this CPU, to compare with: to
+          build/tools/bench
 
 Debian packages are installed with apt-get: as root, or through sudo.
 TEXT
@@ -25,6 +27,8 @@ TEST_PACKAGES=(
   ca-certificates git shellcheck python3 python3-venv
   clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
 )
+BENCH_PACKAGES=(ca-certificates python3 python3-venv python3-dev libdnnl-dev ocl-icd-opencl-dev)
+BENCH_PYPI_PACKAGES=(numpy==2.4.6 gguf==0.19.0 llama-cpp-python==0.3.36)
 PYPI_PACKAGES=(ruff==0.17.6 grpcio==1.85.1 grpcio-tools==1.85.1)
 NPM_PACKAGES=(@bufbuild/buf@1.75.0)
 
@@ -81,6 +85,15 @@ install_pypi_packages() {
   build/tools/venv/bin/pip -qq --disable-pip-version-check install "${PYPI_PACKAGES[@]}"
 }
 
+# llama.cpp in Release, with every instruction of this CPU.
+install_peer() {
+  /usr/bin/python3 -m venv build/tools/bench
+  echo "setup: compiling llama.cpp, about ten minutes on two cores"
+  CMAKE_ARGS="-DGGML_NATIVE=ON -DCMAKE_BUILD_TYPE=Release -DLLAVA_BUILD=OFF" \
+    build/tools/bench/bin/pip -qq --disable-pip-version-check install \
+    --no-binary llama-cpp-python "${BENCH_PYPI_PACKAGES[@]}"
+}
+
 install_npm_packages() {
   npm install --prefix build/tools/npm --save-exact --no-audit --no-fund --loglevel=error \
     "${NPM_PACKAGES[@]}" </dev/null
@@ -98,6 +111,10 @@ main() {
       once_for build/tools/venv "${PYPI_PACKAGES[*]}" install_pypi_packages
       once_for build/tools/npm "${NPM_PACKAGES[*]}" install_npm_packages
       scripts/fetch_testdata.sh build/testdata
+      ;;
+    bench)
+      install_debian_packages "${BUILD_PACKAGES[@]}" "${BENCH_PACKAGES[@]}"
+      once_for build/tools/bench "${BENCH_PYPI_PACKAGES[*]}" install_peer
       ;;
     -h | --help)
       usage

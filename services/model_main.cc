@@ -32,6 +32,7 @@ struct ModelFlags {
   int threads = 0;
   uint64_t kv_memory = 0;
   int max_queue = 1024;
+  double stall_timeout = 60;
 };
 
 void AddModelFlags(ServiceCommand& command, ModelFlags& flags) {
@@ -44,6 +45,10 @@ void AddModelFlags(ServiceCommand& command, ModelFlags& flags) {
                       "Memory for the KV cache, e.g. 512MiB or 2GB; 0: half of what is free");
   command.AddFlag("--max-queue", flags.max_queue, "Generate calls that may wait")
       ->check(CLI::Range(1, 1'000'000));
+  command
+      .AddFlag("--stall-timeout", flags.stall_timeout,
+               "Seconds for which a reader may take nothing before its call is ended")
+      ->check(CLI::Range(0.1, 86400.0));
   command.AddFlag("--cpu-kernel", flags.cpu_kernel, "Matrix kernels; auto: the CPU's best")
       ->check(CLI::IsMember({"auto", "avx512bf16", "avx512", "avx2"}));
 }
@@ -59,6 +64,7 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServiceCommand& command
   options.threads = flags.threads;
   options.kv_memory = static_cast<int64_t>(flags.kv_memory);
   options.max_queue = flags.max_queue;
+  options.stall_timeout = absl::Seconds(flags.stall_timeout);
   LoadProgressBar bar;
   options.progress = [&bar](int64_t done, int64_t total) { bar.Show(done, total); };
   return Engine::Create(std::move(options));

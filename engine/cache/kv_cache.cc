@@ -1,11 +1,36 @@
 #include "engine/cache/kv_cache.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/batch.h"
 #include "engine/check.h"
 
 namespace kvasir {
+
+namespace {
+
+PrefixIndex::Tokens TokensOf(const Session& session, size_t block) {
+  return PrefixIndex::Tokens(session.tokens.data() + block * kBlockTokens, kBlockTokens);
+}
+
+}  // namespace
+
+KvCache::KvCache(int num_blocks, std::optional<uint64_t> prefix_secret) : allocator_(num_blocks) {
+  if (prefix_secret) index_.emplace(num_blocks, *prefix_secret);
+}
+
+int KvCache::Allocate() {
+  const int block = allocator_.Allocate();
+  if (index_) index_->Erase(block);  // its content is about to change
+  return block;
+}
+
+void KvCache::Release(int block) {
+  const bool keep = index_ && index_->listed(block);
+  allocator_.Release(block, keep);
+  if (index_ && !keep && allocator_.references(block) == 0) index_->Erase(block);
+}
 
 size_t KvCache::BlocksFor(size_t tokens) { return (tokens + kBlockTokens - 1) / kBlockTokens; }
 
@@ -22,19 +47,23 @@ int KvCache::BlocksToReserve(const Session& session, size_t length) const {
 void KvCache::Reserve(Session& session, size_t length, std::vector<std::pair<int, int>>& copies) {
   KVASIR_CHECK(session.blocks.size() == BlocksFor(session.cached) && session.cached <= length);
   KVASIR_CHECK(BlocksToReserve(session, length) <= allocator_.free());
-  if (length > session.cached && session.cached % kBlockTokens != 0 && TailIsShared(session)) {
-    const int shared = session.blocks.back();
-    session.blocks.back() = allocator_.Allocate();
-    copies.emplace_back(shared, session.blocks.back());
-    allocator_.Release(shared);
+  if (length > session.cached && session.cached % kBlockTokens != 0) {
+    int& tail = session.blocks.back();
+    if (TailIsShared(session)) {
+      const int shared = std::exchange(tail, Allocate());
+      copies.emplace_back(shared, tail);
+      Release(shared);
+    } else if (index_) {
+      index_->Erase(tail);  // it was full once; what is behind `cached` changes now
+    }
   }
-  while (session.blocks.size() < BlocksFor(length)) session.blocks.push_back(allocator_.Allocate());
+  while (session.blocks.size() < BlocksFor(length)) session.blocks.push_back(Allocate());
 }
 
 void KvCache::Truncate(Session& session, size_t length) {
   session.cached = std::min(session.cached, length);
   while (session.blocks.size() > BlocksFor(session.cached)) {
-    allocator_.Release(session.blocks.back());
+    Release(session.blocks.back());
     session.blocks.pop_back();
   }
 }
@@ -44,6 +73,41 @@ void KvCache::Share(const Session& source, size_t length, Session& fork) {
   fork.cached = std::min(source.cached, length);
   fork.blocks.assign(source.blocks.begin(), source.blocks.begin() + BlocksFor(fork.cached));
   for (int block : fork.blocks) allocator_.AddReference(block);
+}
+
+PrefixIndex::Key KvCache::KeyBefore(const Session& session, size_t block) const {
+  return block == 0 ? index_->Root(session.tenant) : index_->key(session.blocks[block - 1]);
+}
+
+void KvCache::Publish(const Session& session) {
+  if (!index_) return;
+  const size_t full = session.cached / kBlockTokens;
+  size_t block = full;  // all blocks before one that has a key have theirs
+  while (block > 0 && !index_->has_key(session.blocks[block - 1])) --block;
+  for (; block < full; ++block) {
+    const PrefixIndex::Tokens tokens = TokensOf(session, block);
+    index_->Insert(session.blocks[block], index_->Extend(KeyBefore(session, block), tokens),
+                   tokens);
+  }
+}
+
+void KvCache::Adopt(Session& session, size_t limit) {
+  if (!index_ || session.cached % kBlockTokens != 0) return;
+  Publish(session);  // so that its own blocks have keys
+  while (session.cached + kBlockTokens <= limit) {
+    const PrefixIndex::Tokens tokens = TokensOf(session, session.blocks.size());
+    const PrefixIndex::Key key = index_->Extend(KeyBefore(session, session.blocks.size()), tokens);
+    const int block = index_->Find(key, tokens);
+    if (block < 0) return;
+    allocator_.AddReference(block);
+    session.blocks.push_back(block);
+    session.cached += kBlockTokens;
+  }
+}
+
+void KvCache::ForgetPublished() {
+  if (!index_) return;
+  for (int block = 0; block < allocator_.total(); ++block) index_->Erase(block);
 }
 
 bool KvCache::DropTail(Session& session) {

@@ -2,18 +2,25 @@
 #define KVASIR_ENGINE_CACHE_KV_CACHE_H_
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "engine/cache/block_allocator.h"
+#include "engine/cache/prefix_index.h"
 #include "engine/cache/session.h"
 
 namespace kvasir {
 
 // Which blocks hold whose tokens. Knows nothing of the bytes in them.
+//
+// Full blocks that begin alike are shared between the sessions of a tenant: since a row's bits are
+// a function of its sequence and position alone (invariant I1), whoever computed them.
 class KvCache {
  public:
-  explicit KvCache(int num_blocks) : allocator_(num_blocks) {}
+  // Without a secret no session finds another's blocks.
+  explicit KvCache(int num_blocks, std::optional<uint64_t> prefix_secret = std::nullopt);
 
   static size_t BlocksFor(size_t tokens);
 
@@ -28,6 +35,15 @@ class KvCache {
   void Truncate(Session& session, size_t length);
   // `fork` shares what `source` has cached of its first `length` tokens. REQUIRES: fork has none.
   void Share(const Session& source, size_t length, Session& fork);
+  // Makes the session's full blocks known to others of its tenant. To be called when `cached` has
+  // grown.
+  void Publish(const Session& session);
+  // Takes blocks that others have computed for what comes behind `cached`, at most `limit` tokens
+  // in all. REQUIRES: limit <= session.tokens.size().
+  void Adopt(Session& session, size_t limit);
+  // Nobody finds what has been published so far.
+  void ForgetPublished();
+
   // Drops the last block; returns whether that freed it.
   bool DropTail(Session& session);
   bool TailIsShared(const Session& session) const;
@@ -35,7 +51,12 @@ class KvCache {
   const BlockAllocator& allocator() const { return allocator_; }
 
  private:
+  int Allocate();
+  void Release(int block);
+  PrefixIndex::Key KeyBefore(const Session& session, size_t block) const;
+
   BlockAllocator allocator_;
+  std::optional<PrefixIndex> index_;
 };
 
 }  // namespace kvasir

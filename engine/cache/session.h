@@ -18,7 +18,8 @@ enum class FinishReason { kUnspecified, kStopToken, kMaxNewTokens, kMaxContext, 
 // A session IS its list of token ids; the blocks are a cache of what the model computed for a
 // prefix of it, and may be dropped at any time.
 struct Session {
-  std::string id;  // empty: one-shot, in no table
+  std::string id;      // empty: one-shot, in no table
+  std::string tenant;  // who it belongs to; nothing is shared between tenants
   // The committed tokens, then the input of a running call until its first token commits both.
   std::vector<int> tokens;
   size_t committed = 0;  // the length that everyone else sees

@@ -1,6 +1,7 @@
 #ifndef KVASIR_ENGINE_SCHEDULE_CALL_H_
 #define KVASIR_ENGINE_SCHEDULE_CALL_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 
@@ -32,10 +33,20 @@ struct Call {
   uint32_t cached_tokens = 0;
   uint32_t computed_tokens = 0;
   absl::Time arrived, admitted, first_token;
+  absl::Time stalled_since = absl::InfiniteFuture();  // as far as the engine has noticed
 
   size_t input_end() const { return base_length + request.input_ids.size(); }
   // Tokens whose K and V are still to be computed.
   size_t pending() const { return session->tokens.size() - session->cached; }
+  // How much of the session may come from blocks that others have computed: the logits of its last
+  // token are needed, and those that an owed log-probability of the input comes from.
+  size_t adoptable() const {
+    const size_t first_row =
+        next_prompt_logprob < input_end() ? next_prompt_logprob : session->tokens.size();
+    return std::max<size_t>(first_row, 1) - 1;
+  }
+  // Its reader is slow: it can neither run nor be let in.
+  bool stalled() const { return !sink->HasRoom(); }
   bool wants_token() const { return generated < max_new_tokens; }
 };
 

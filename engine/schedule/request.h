@@ -17,6 +17,7 @@ namespace kvasir {
 // The fields mean what kvasir.v1.GenerateRequest says.
 struct GenerateRequest {
   std::string session_id;  // empty: one-shot
+  std::string tenant;      // who asks: for fairness, and what is shared with whom
   std::vector<int> input_ids;
   std::optional<uint32_t> max_new_tokens;
   SamplingOverrides sampling;

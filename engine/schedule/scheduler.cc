@@ -6,13 +6,21 @@
 
 namespace kvasir {
 
-void Scheduler::Add(Call& call) { waiting_.push_back(&call); }
+int StepPlan::rows() const {
+  int rows = 0;
+  for (const StepEntry& entry : entries) rows += entry.count;
+  return rows;
+}
+
+void Scheduler::Add(Call& call) { waiting_.Add(call); }
 
 void Scheduler::Remove(Call& call) {
-  std::erase(waiting_, &call);
+  waiting_.Remove(call);
+  if (!call.running) return;
   std::erase(running_, &call);
-  if (call.running && !call.one_shot) table_.Unpin(*call.session);
+  if (!call.one_shot) table_.Unpin(*call.session);
   call.running = false;
+  waiting_.Ended(call);
 }
 
 bool Scheduler::Plan(StepPlan& plan) {
@@ -21,46 +29,77 @@ bool Scheduler::Plan(StepPlan& plan) {
   plan.admitted.clear();
   Admit(plan);
   int budget = limits_.max_step_tokens;
+  int slots = limits_.max_running;
   int logit_rows = limits_.max_logits();
   order_ = running_;  // preemption changes running_ on the way
-  int slots = limits_.max_running;
-  for (const bool decodes : {true, false}) {
-    for (Call* call : order_) {
-      if (budget == 0 || slots == 0) break;
-      if (!call->running || (call->pending() == 1) != decodes || IsStalled(*call)) continue;
-      const int rows = PlanCall(*call, budget, logit_rows, plan);
-      budget -= rows;
-      slots -= rows > 0;
-    }
+  for (Call* call : order_) {
+    if (budget == 0 || slots == 0) break;
+    if (!call->running || call->pending() != 1 || call->stalled()) continue;
+    const int rows = PlanCall(*call, budget, logit_rows, plan);
+    budget -= rows;
+    slots -= rows;
+  }
+  if (!plan.entries.empty()) {
+    budget = std::min(budget, pace_.PromptRows(static_cast<int>(plan.entries.size())));
+  }
+  while (budget > 0 && slots > 0) {
+    Call* call = TakePrompt();
+    if (call == nullptr) break;
+    const int rows = PlanCall(*call, budget, logit_rows, plan);
+    budget -= rows;
+    slots -= rows > 0;
   }
   return !plan.entries.empty();
 }
 
+// Of the calls in order_ that have a prompt to read, the oldest of the tenant served least; out of
+// order_.
+Call* Scheduler::TakePrompt() {
+  Call* next = nullptr;
+  for (Call* call : order_) {
+    if (!call->running || call->pending() <= 1 || call->stalled()) continue;
+    if (next == nullptr || waiting_.served(*call) < waiting_.served(*next)) next = call;
+  }
+  std::erase(order_, next);
+  return next;
+}
+
+void Scheduler::Record(const StepPlan& plan, double seconds) { pace_.Record(plan.rows(), seconds); }
+
 void Scheduler::Admit(StepPlan& plan) {
   int active = static_cast<int>(std::count_if(running_.begin(), running_.end(),
-                                              [](const Call* c) { return !IsStalled(*c); }));
-  while (!waiting_.empty() && active < limits_.max_running) {
-    Call& call = *waiting_.front();
-    if (!call.one_shot) table_.Pin(*call.session);
-    // Eviction starts here and not at the first chunk: a call that is let in should not be the
-    // next to be thrown out.
-    const int need = cache_.BlocksToReserve(*call.session, call.session->tokens.size());
-    if (need > cache_.allocator().free() && !table_.Evict(need) && active > 0) {
-      if (!call.one_shot) table_.Unpin(*call.session);
-      return;
-    }
-    waiting_.pop_front();
+                                              [](const Call* c) { return !c->stalled(); }));
+  while (active < limits_.max_running) {
+    Call* call = waiting_.Next();
+    if (call == nullptr || !MakeRoomToAdmit(*call, active == 0)) return;
+    waiting_.Began(*call);
+    waiting_.Remove(*call);
     const auto place = std::find_if(running_.begin(), running_.end(),
-                                    [&](const Call* other) { return other->id > call.id; });
-    running_.insert(place, &call);
-    call.running = true;
-    plan.admitted.push_back(&call);
+                                    [&](const Call* other) { return other->id > call->id; });
+    running_.insert(place, call);
+    call->running = true;
+    plan.admitted.push_back(call);
     ++active;
   }
 }
 
+// Eviction starts here and not at the first chunk: a call that is let in should not be the next to
+// be thrown out. A call that would be alone goes ahead: others will make room on the way.
+bool Scheduler::MakeRoomToAdmit(Call& call, bool alone) {
+  Session& session = *call.session;
+  if (!call.one_shot) table_.Pin(session);
+  const size_t own = session.cached;
+  cache_.Adopt(session, call.adoptable());
+  const int need = cache_.BlocksToReserve(session, session.tokens.size());
+  if (need <= cache_.allocator().free() || table_.Evict(need) || alone) return true;
+  cache_.Truncate(session, own);  // who waits holds nothing that could not be taken away
+  if (!call.one_shot) table_.Unpin(session);
+  return false;
+}
+
 int Scheduler::PlanCall(Call& call, int budget, int& logit_rows, StepPlan& plan) {
   Session& session = *call.session;
+  cache_.Adopt(session, call.adoptable());  // someone else may have computed what comes next
   int count = static_cast<int>(std::min<size_t>(call.pending(), budget));
   const bool owes_logprobs = call.next_prompt_logprob < call.input_end();
   if (owes_logprobs) count = std::min(count, logit_rows);
@@ -70,6 +109,7 @@ int Scheduler::PlanCall(Call& call, int budget, int& logit_rows, StepPlan& plan)
   cache_.Reserve(session, end, plan.block_copies);
   plan.entries.push_back({&call, session.cached, count});
   logit_rows -= owes_logprobs ? count : 1;
+  waiting_.Charge(call, count);
   return count;
 }
 
@@ -89,7 +129,7 @@ Call* Scheduler::Victim(const Call& call) const {
     for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
       Call* other = *it;
       if (other == &call || other->session->blocks.empty()) continue;
-      if (stalled ? IsStalled(*other) : other->id > call.id) return other;
+      if (stalled ? other->stalled() : other->id > call.id) return other;
     }
   }
   return nullptr;
@@ -101,9 +141,8 @@ void Scheduler::Preempt(Call& call, StepPlan& plan) {
   std::erase(running_, &call);
   if (!call.one_shot) table_.Unpin(*call.session);
   call.running = false;
-  const auto place = std::find_if(waiting_.begin(), waiting_.end(),
-                                  [&](const Call* other) { return other->id > call.id; });
-  waiting_.insert(place, &call);
+  waiting_.Add(call);
+  waiting_.Ended(call);
   ++preemptions_;
 }
 

@@ -2,13 +2,14 @@
 #define KVASIR_ENGINE_SCHEDULE_SCHEDULER_H_
 
 #include <cstdint>
-#include <deque>
 #include <utility>
 #include <vector>
 
 #include "engine/cache/kv_cache.h"
 #include "engine/cache/session_table.h"
 #include "engine/schedule/call.h"
+#include "engine/schedule/step_pace.h"
+#include "engine/schedule/wait_queue.h"
 
 namespace kvasir {
 
@@ -32,45 +33,54 @@ struct StepPlan {
   std::vector<StepEntry> entries;
   std::vector<std::pair<int, int>> block_copies;  // (from, to), to be made in this order
   std::vector<Call*> admitted;                    // for the first time or again
+
+  int rows() const;
 };
 
 // Continuous batching (Yu et al., Orca, OSDI 2022) over a paged cache (Kwon et al., vLLM, SOSP
-// 2023): every step decodes each running call and fills the rest with chunks of prompts.
+// 2023): every step decodes each running call, and takes as much of the prompts besides as leaves
+// the decoding calls their rhythm (StepPace).
 //
 // Nobody is ever deadlocked: blocks of idle sessions go first, then those of calls whose readers
 // are slow, then those of the youngest running call, which waits and is recomputed later. The
-// oldest call always advances.
+// oldest call always advances. Tenants share fairly, calls of one tenant come in their order
+// (WaitQueue).
 class Scheduler {
  public:
   Scheduler(KvCache& cache, SessionTable& table, const SchedulerLimits& limits)
       : cache_(cache), table_(table), limits_(limits) {}
 
-  bool queue_full() const { return static_cast<int>(waiting_.size()) >= limits_.max_queue; }
-  // Puts the call at the end of the queue. REQUIRES: alone, it fits the pool.
+  bool queue_full() const { return waiting_.size() >= limits_.max_queue; }
+  // Puts the call at the end of its tenant's queue. REQUIRES: alone, it fits the pool.
   void Add(Call& call);
   // Takes an ended call out, wherever it is.
   void Remove(Call& call);
 
   // The next step: blocks are reserved, copies listed. False: nobody can run now.
   bool Plan(StepPlan& plan);
+  // How long the planned step took, and that its rows are in the cache.
+  void Record(const StepPlan& plan, double seconds);
 
   int running() const { return static_cast<int>(running_.size()); }
-  int waiting() const { return static_cast<int>(waiting_.size()); }
+  int waiting() const { return waiting_.size(); }
   uint64_t preemptions() const { return preemptions_; }
 
  private:
   void Admit(StepPlan& plan);
+  // Room for one call more: blocks of idle sessions are evicted for it.
+  bool MakeRoomToAdmit(Call& call, bool alone);
+  Call* TakePrompt();
   // Gives `call` up to `budget` rows; returns how many.
   int PlanCall(Call& call, int budget, int& logit_rows, StepPlan& plan);
   bool MakeRoom(int blocks, Call& call, StepPlan& plan);
   Call* Victim(const Call& call) const;
   void Preempt(Call& call, StepPlan& plan);
-  static bool IsStalled(const Call& call) { return !call.sink->HasRoom(); }
 
   KvCache& cache_;
   SessionTable& table_;
   const SchedulerLimits limits_;
-  std::deque<Call*> waiting_;   // oldest first
+  WaitQueue waiting_;
+  StepPace pace_;
   std::vector<Call*> running_;  // oldest first
   std::vector<Call*> order_;    // scratch of Plan
   uint64_t preemptions_ = 0;

@@ -4,6 +4,7 @@
 #include <rapidjson/prettywriter.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -20,10 +21,14 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr size_t kTokensBeforeArrival = 24;
+
 struct Row {
   int batch = 0;
   double prefill_tokens_per_second = 0;
   double decode_tokens_per_second = 0;
+  double usual_gap_seconds = 0;  // between two tokens of a session; 0: not measured
+  double longest_gap_seconds = 0;
   int64_t peak_resident_bytes = 0;
 };
 
@@ -65,6 +70,50 @@ class BenchSink : public GenerateSink {
   const std::shared_ptr<Calls> calls_;
 };
 
+// When tokens came.
+class TokenTimes : public GenerateSink {
+ public:
+  bool HasRoom() const override { return true; }
+  void OnStarted(const GenerateStarted&) override {}
+  void OnTokens(std::span<const int>, std::span<const TokenLogprob>,
+                std::span<const TokenLogprob>) override {
+    const std::lock_guard lock(mutex_);
+    times_.push_back(Clock::now());
+    changed_.notify_all();
+  }
+  void OnComplete(const GenerateComplete&) override { End(absl::OkStatus()); }
+  void OnError(const absl::Status& status) override { End(status); }
+
+  // Returns when so many have come, or the call has ended.
+  void AwaitTokens(size_t count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return times_.size() >= count || ended_; });
+  }
+  absl::Status AwaitEnd() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return ended_; });
+    return status_;
+  }
+  std::vector<Clock::time_point> times() {
+    const std::lock_guard lock(mutex_);
+    return times_;
+  }
+
+ private:
+  void End(const absl::Status& status) {
+    const std::lock_guard lock(mutex_);
+    ended_ = true;
+    status_ = status;
+    changed_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<Clock::time_point> times_;
+  bool ended_ = false;
+  absl::Status status_;
+};
+
 // From /proc/self/status, in bytes; 0 where it cannot be read.
 int64_t PeakResidentBytes() {
   std::ifstream status("/proc/self/status");
@@ -91,6 +140,8 @@ class Bench {
   absl::StatusOr<double> RunCalls(int batch, int input_tokens, uint32_t new_tokens);
   absl::Status DeleteSessions(int batch);
   absl::StatusOr<Row> Measure(int batch);
+  // On the sessions of `batch`, which decode for ever meanwhile.
+  absl::Status MeasureArrival(int batch, Row& row);
   std::vector<int> RandomIds(int count);
 
   void Progress(const std::string& text) const;
@@ -117,12 +168,13 @@ absl::Status Bench::CheckRoom(int batch) const {
   const ModelInfo& info = engine_->model_info();
   const uint64_t tokens =
       static_cast<uint64_t>(options_.depth) + options_.prompt + options_.generate + 1;
-  if (tokens > info.max_context) {
+  const uint64_t guest = options_.arrival + 1;
+  if (std::max(tokens, guest) > info.max_context) {
     return absl::OutOfRangeError("--depth + --prompt + --generate + 1 is " +
                                  std::to_string(tokens) + " tokens; the model's context is " +
                                  std::to_string(info.max_context));
   }
-  if (tokens * batch > info.kv_tokens) {
+  if (tokens * batch + guest > info.kv_tokens) {
     return absl::ResourceExhaustedError(
         "--batch=" + std::to_string(batch) + " needs " + std::to_string(tokens * batch) +
         " tokens in the KV pool, which holds " + std::to_string(info.kv_tokens) +
@@ -183,10 +235,50 @@ absl::StatusOr<Row> Bench::Measure(int batch) {
   if (!decode.ok()) return decode.status();
   row.prefill_tokens_per_second = static_cast<double>(batch) * options_.prompt / *prefill;
   row.decode_tokens_per_second = static_cast<double>(batch) * options_.generate / *decode;
+  if (options_.arrival > 0) {
+    Progress(name + "arrival");
+    if (absl::Status status = MeasureArrival(batch, row); !status.ok()) return status;
+  }
   row.peak_resident_bytes = PeakResidentBytes();
   Progress("");
   if (absl::Status status = DeleteSessions(batch); !status.ok()) return status;
   return row;
+}
+
+absl::Status Bench::MeasureArrival(int batch, Row& row) {
+  std::vector<std::shared_ptr<TokenTimes>> talkers;
+  std::vector<Engine::CallId> calls;
+  for (int i = 0; i < batch; ++i) {
+    talkers.push_back(std::make_shared<TokenTimes>());
+    calls.push_back(engine_->Generate(
+        {.session_id = "bench-" + std::to_string(i), .ignore_eos = true}, talkers.back()));
+  }
+  for (const auto& talker : talkers) talker->AwaitTokens(kTokensBeforeArrival);
+  const Clock::time_point arrived = Clock::now();
+  const auto guest = std::make_shared<TokenTimes>();
+  engine_->Generate({.input_ids = RandomIds(options_.arrival), .max_new_tokens = 1}, guest);
+  absl::Status status = guest->AwaitEnd();
+  const size_t more = talkers[0]->times().size() + 2;
+  talkers[0]->AwaitTokens(more);
+  for (Engine::CallId call : calls) engine_->Cancel(call);
+
+  std::vector<double> usual;
+  for (const auto& talker : talkers) {
+    const absl::Status ended = talker->AwaitEnd();
+    if (status.ok() && !absl::IsCancelled(ended)) status = ended;
+    const std::vector<Clock::time_point> times = talker->times();
+    for (size_t t = 1; t < times.size(); ++t) {
+      const double gap = std::chrono::duration<double>(times[t] - times[t - 1]).count();
+      if (times[t] < arrived) {
+        usual.push_back(gap);
+      } else {
+        row.longest_gap_seconds = std::max(row.longest_gap_seconds, gap);
+      }
+    }
+  }
+  std::nth_element(usual.begin(), usual.begin() + usual.size() / 2, usual.end());
+  if (!usual.empty()) row.usual_gap_seconds = usual[usual.size() / 2];
+  return status;
 }
 
 void Bench::PrintJson(const std::vector<Row>& rows) const {
@@ -208,6 +300,14 @@ void Bench::PrintJson(const std::vector<Row>& rows) const {
     writer.Double(row.prefill_tokens_per_second);
     writer.Key("decode_tokens_per_second");
     writer.Double(row.decode_tokens_per_second);
+    if (options_.arrival > 0) {
+      writer.Key("arrival_tokens");
+      writer.Int(options_.arrival);
+      writer.Key("usual_gap_seconds");
+      writer.Double(row.usual_gap_seconds);
+      writer.Key("longest_gap_seconds");
+      writer.Double(row.longest_gap_seconds);
+    }
     writer.Key("peak_resident_bytes");
     writer.Int64(row.peak_resident_bytes);
     writer.EndObject();
@@ -229,6 +329,10 @@ void Bench::PrintRow(const Row& row) const {
   std::printf("%6d %8d %8d %10d %16.1f %16.1f %10lld\n", row.batch, options_.depth, options_.prompt,
               options_.generate, row.prefill_tokens_per_second, row.decode_tokens_per_second,
               static_cast<long long>(row.peak_resident_bytes >> 20));
+  if (options_.arrival > 0) {
+    std::printf("       a token every %.1f ms; when a prompt of %d arrives, at worst %.1f ms\n",
+                row.usual_gap_seconds * 1e3, options_.arrival, row.longest_gap_seconds * 1e3);
+  }
   std::fflush(stdout);
 }
 

@@ -13,6 +13,7 @@ struct BenchOptions {
   int prompt = 512;                          // Tokens that each processes.
   int generate = 128;                        // Tokens that each then generates.
   int depth = 0;                             // Tokens that each holds before the prompt.
+  int arrival = 0;                           // Tokens of a prompt that arrives while they decode.
   bool json = false;                         // Else a table.
 };
 
@@ -20,8 +21,9 @@ struct BenchOptions {
 // each. Returns the program's exit code; what is wrong is told on stderr.
 //
 // Prefill: `batch` calls at once, each with `prompt` tokens at random, until each has its first
-// new token. Decode: `generate` tokens more for each, timed as a whole. Peak resident memory is
-// that of the process while the row was measured.
+// new token. Decode: `generate` tokens more for each, timed as a whole. Arrival: how long the
+// longest wait for a next token becomes when a prompt arrives beside decoding sessions, and the
+// usual one before. Peak resident memory is that of the process while the row was measured.
 int RunBench(const BenchOptions& options);
 
 }  // namespace kvasir::cli

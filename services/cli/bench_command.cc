@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "services/cli/client_flags.h"
+#include "services/cli/kernel_bench.h"
 #include "services/default_model.h"
 
 namespace kvasir::cli {
@@ -36,10 +37,19 @@ CLI::App* BenchCommand::AddTo(CLI::App& app) {
       ->check(CLI::Range(1, 4096));
   AddFlag(*command, "--depth", options_.depth, "Tokens that each session holds before the prompt")
       ->check(CLI::Range(0, kMaxTokens));
+  AddFlag(
+      *command, "--arrival", options_.arrival,
+      "Also: a prompt of so many tokens arrives beside decoding sessions; how long do they wait?")
+      ->check(CLI::Range(0, kMaxTokens));
+  AddSwitch(*command, "--kernels", kernels_,
+            "Only the rates of this CPU's kernels, one row for each; the first is what auto takes");
   AddSwitch(*command, "--json", options_.json, "A JSON array in place of the table");
   AddFlag(*command, "--model", model_, "Directory of a Hugging Face checkpoint");
   AddFlag(*command, "--dtype", dtype_, "Arithmetic; auto: the checkpoint's")
       ->check(CLI::IsMember({"auto", "bf16", "f32"}));
+  AddFlag(*command, "--cpu-kernel", options_.engine.cpu_kernel,
+          "Matrix kernels; auto: the CPU's best")
+      ->check(CLI::IsMember({"auto", "avx512bf16", "avx512", "avx2"}));
   AddFlag(*command, "--threads", options_.engine.threads, "0: one for each core")
       ->check(CLI::Range(0, 1024));
   AddFlag(*command, "--kv-memory", kv_memory_,
@@ -49,6 +59,7 @@ CLI::App* BenchCommand::AddTo(CLI::App& app) {
 }
 
 int BenchCommand::Run() {
+  if (kernels_) return RunKernelBench(options_.engine.threads);
   options_.engine.model_dir = model_;
   options_.engine.dtype = dtype_ == "f32"    ? DTypeChoice::kF32
                           : dtype_ == "bf16" ? DTypeChoice::kBf16

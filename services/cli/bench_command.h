@@ -25,6 +25,7 @@ class BenchCommand {
   std::filesystem::path model_;
   std::string dtype_ = "auto";
   uint64_t kv_memory_ = 0;
+  bool kernels_ = false;
 };
 
 }  // namespace kvasir::cli

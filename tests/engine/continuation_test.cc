@@ -146,7 +146,9 @@ TEST_P(ContinuationTest, NothingDependsOnHowTheWorkIsCut) {
     o.max_step_tokens = step_tokens;
     return o;
   };
-  SyncEngine plain(options(1, 512, 20000));
+  EngineOptions alone = options(1, 512, 20000);
+  alone.share_prefixes = false;
+  SyncEngine plain(alone);
   std::vector<std::unique_ptr<SyncEngine>> engines;
   for (const auto& [threads, step_tokens, kv_tokens] :
        {std::tuple{1, 37, 20000}, std::tuple{2, 512, 1200}, std::tuple{5, 64, 4000}}) {
@@ -194,10 +196,53 @@ INSTANTIATE_TEST_SUITE_P(Kernels, ContinuationTest, ::testing::ValuesIn(Settings
                            return std::string(f32 ? "f32_" : "bf16_") + info.param.kernel;
                          });
 
+// Conversations that begin alike compute their beginning once, within a tenant, and say the same.
+TEST(SharedPrefixes, ChangeNothingButTheWork) {
+  EngineOptions options = RandomModel::Options({.kv_tokens = 4000});
+  SyncEngine sharing(options);
+  options.share_prefixes = false;
+  SyncEngine plain(options);
+  std::mt19937 random(5);
+  std::vector<int> system(100);
+  for (int& id : system) id = static_cast<int>(random() % 331);
+  for (int i = 0; i < 6; ++i) {
+    std::vector<int> input = system;
+    for (int j = 0; j < 10 + i; ++j) input.push_back(static_cast<int>(random() % 331));
+    GenerateRequest request = Ask("", input, 40, {.temperature = 0.9f, .seed = uint64_t(i)});
+    request.tenant = i % 2 == 0 ? "even" : "odd";
+    const Outcome shared = sharing.Generate(request);
+    const Outcome alone = plain.Generate(request);
+    ASSERT_TRUE(shared.status.ok() && alone.status.ok());
+    EXPECT_EQ(DifferenceOf(alone.logprobs, shared.logprobs), "");
+    EXPECT_EQ(alone.started.cached_tokens, 0);
+    EXPECT_EQ(shared.started.cached_tokens, i < 2 ? 0 : 96) << "the first of each tenant pays";
+  }
+  EXPECT_EQ(sharing.Stats().kv_blocks_used, 0);
+
+  // Log-probabilities of the input are computed from the input, whatever is cached.
+  GenerateRequest request = Ask("", system, 1, {});
+  request.prompt_logprobs = true;
+  request.tenant = "even";
+  const Outcome shared = sharing.Generate(request);
+  EXPECT_EQ(shared.started.cached_tokens, 0);
+  EXPECT_EQ(DifferenceOf(plain.Generate(request).prompt_logprobs, shared.prompt_logprobs), "");
+}
+
+TEST(SharedPrefixes, AnotherTenantsSessionIsNotThere) {
+  SyncEngine engine(RandomModel::Options());
+  GenerateRequest request = Ask("mine", {1, 2, 3}, 2, {});
+  request.tenant = "a";
+  ASSERT_TRUE(engine.Generate(request).status.ok());
+  request.tenant = "b";
+  EXPECT_TRUE(absl::IsNotFound(engine.Generate(request).status));
+}
+
 // Running calls that outgrow the pool take turns, and nobody's tokens change.
 TEST(Pressure, PausedCallsComeBackExactly) {
   std::mt19937 random(7);
-  SyncEngine plain(RandomModel::Options({.kv_tokens = 20000}));
+  EngineOptions alone = RandomModel::Options({.kv_tokens = 20000});
+  alone.share_prefixes = false;
+  SyncEngine plain(alone);
   SyncEngine tight(RandomModel::Options({.kv_tokens = 320}));
   std::vector<Conversation> conversations;
   std::vector<std::shared_ptr<Recorder>> running;

@@ -301,6 +301,28 @@ TEST_F(GenerateTest, AFullQueueSaysWhenToTryAgain) {
   EXPECT_TRUE(second->Wait().status.ok());
 }
 
+TEST_F(GenerateTest, AReaderThatTakesNothingIsCut) {
+  EngineOptions options = RandomModel::Options();
+  options.stall_timeout = absl::Seconds(1);
+  SyncEngine own(options);
+  const auto stuck = std::make_shared<Recorder>();
+  stuck->room = false;
+  own.Start(OnSession("stuck", {1, 2, 3}, 100), stuck);
+  const Outcome& outcome = stuck->Wait();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(outcome.status)) << outcome.status;
+  EXPECT_THAT(std::string(outcome.status.message()), HasSubstr("--stall-timeout"));
+  EXPECT_TRUE(absl::IsNotFound(own.Get("stuck").status()));  // it had brought nothing into being
+
+  // Slow is not stuck.
+  const auto slow = std::make_shared<Recorder>();
+  slow->room = false;
+  own.Start(OnSession("slow", {1, 2, 3}, 30), slow);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  slow->room = true;
+  own.Resume(slow);
+  EXPECT_EQ(slow->Wait().ids.size(), 30);
+}
+
 TEST_F(GenerateTest, SessionsAreCreatedListedForkedAndCut) {
   SyncEngine own(RandomModel::Options());
   const auto created = own.Create({.initial_ids = {1, 2, 3}, .labels = {{"team", "red"}}});

@@ -9,6 +9,7 @@
 #include "engine/batch.h"
 #include "engine/cache/block_allocator.h"
 #include "engine/cache/kv_cache.h"
+#include "engine/cache/prefix_index.h"
 #include "engine/cache/session_table.h"
 
 namespace kvasir {
@@ -42,6 +43,64 @@ TEST(BlockAllocator, HandsOutEachBlockOnce) {
   allocator.Release(1);
   EXPECT_EQ(allocator.free(), 1);
   EXPECT_EQ(allocator.Allocate(), 1);
+}
+
+TEST(BlockAllocator, HandsOutWhatIsKeptLast) {
+  BlockAllocator allocator(4);
+  for (int i = 0; i < 4; ++i) allocator.Allocate();
+  allocator.Release(2, /*keep=*/true);
+  allocator.Release(0, /*keep=*/true);
+  allocator.Release(3);
+  allocator.Release(1);
+  allocator.AddReference(0);  // asked for again
+  EXPECT_EQ(allocator.free(), 3);
+  EXPECT_EQ(allocator.Allocate(), 1);
+  EXPECT_EQ(allocator.Allocate(), 3);
+  EXPECT_EQ(allocator.Allocate(), 2);
+  EXPECT_EQ(allocator.Allocate(), -1);
+}
+
+PrefixIndex::Tokens Block(const std::vector<int>& tokens) {
+  return PrefixIndex::Tokens(tokens.data(), kBlockTokens);
+}
+
+TEST(PrefixIndex, FindsWhatIsEqualAndNothingElse) {
+  PrefixIndex index(4, /*secret=*/1);
+  const std::vector<int> ones(kBlockTokens, 1), twos(kBlockTokens, 2);
+  const PrefixIndex::Key root = index.Root("");
+  const PrefixIndex::Key one = index.Extend(root, Block(ones));
+  index.Insert(3, one, Block(ones));
+  EXPECT_EQ(index.Find(one, Block(ones)), 3);
+  EXPECT_EQ(index.Find(one, Block(twos)), -1);  // tokens are compared, not only hashes
+  EXPECT_EQ(index.Find(index.Extend(index.Root("other"), Block(ones)), Block(ones)), -1);
+  EXPECT_EQ(index.Find(index.Extend(one, Block(ones)), Block(ones)), -1);
+  EXPECT_FALSE(PrefixIndex(4, 2).Root("") == root);
+
+  index.Insert(0, one, Block(ones));  // a duplicate
+  EXPECT_TRUE(index.has_key(0));
+  EXPECT_FALSE(index.listed(0));
+  index.Erase(0);
+  EXPECT_EQ(index.Find(one, Block(ones)), 3);
+  index.Erase(3);
+  EXPECT_EQ(index.Find(one, Block(ones)), -1);
+}
+
+TEST(KvCache, ABlockThatIsWrittenAnewIsNotFoundAsTheOldOne) {
+  KvCache cache(10, /*prefix_secret=*/1);
+  auto session = MakeSession("a", 32);
+  Compute(cache, *session, 32);
+  cache.Publish(*session);
+  cache.Truncate(*session, 20);
+  session->tokens.resize(20);
+  session->tokens.resize(33, 7);
+  auto early = MakeSession("early", 33);  // the old block is whole as yet
+  cache.Adopt(*early, 32);
+  EXPECT_EQ(early->cached, 32);
+  cache.Truncate(*early, 0);
+  Compute(cache, *session, 33);
+  auto late = MakeSession("late", 33);
+  cache.Adopt(*late, 32);
+  EXPECT_EQ(late->cached, 16);
 }
 
 TEST(KvCache, ForkingCostsNoBlockAndSpeakingAtMostOne) {
