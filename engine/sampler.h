@@ -13,6 +13,7 @@ namespace kvasir {
 // Buffers that SampleRow keeps between calls; one per thread.
 struct SamplerScratch {
   std::vector<std::pair<float, int>> candidates;  // (logit, id)
+  std::vector<std::pair<float, int>> sorted;
   std::vector<double> mass;
   std::vector<float> raw;   // [V]
   std::vector<int> counts;  // [V] all zero between calls

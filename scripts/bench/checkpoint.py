@@ -105,10 +105,15 @@ def config(shape: Shape) -> dict[str, object]:
     }  # fmt: skip
 
 
+# As Qwen publishes it: what Kvasir samples by where a call does not say.
+GENERATION_CONFIG = {"do_sample": True, "temperature": 0.7, "top_k": 20, "top_p": 0.8}
+
+
 def write(shape: Shape, folder: Path) -> None:
     """Both checkpoints; the safetensors file is written as it goes, a tensor at a time."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config(shape), indent=2) + "\n")
+    (folder / "generation_config.json").write_text(json.dumps(GENERATION_CONFIG) + "\n")
     header: dict[str, object] = {}
     end = 0
     for name, _, size in tensors(shape):

@@ -94,7 +94,9 @@ __attribute__((target("avx2,fma"))) void FmaAvx2() {
   for (__m256& sum : sums) sum = _mm256_set1_ps(1);
   const __m256 x = _mm256_set1_ps(0.999f);
   for (int i = 0; i < kMultiplyRounds; ++i) {
+#pragma GCC unroll 20
     for (__m256& sum : sums) sum = _mm256_fmadd_ps(sum, x, x);
+#pragma GCC unroll 20
     for (__m256& sum : sums) asm volatile("" : "+x"(sum));
   }
 }
@@ -104,7 +106,9 @@ __attribute__((target("avx512f"))) void FmaAvx512() {
   for (__m512& sum : sums) sum = _mm512_set1_ps(1);
   const __m512 x = _mm512_set1_ps(0.999f);
   for (int i = 0; i < kMultiplyRounds; ++i) {
+#pragma GCC unroll 20
     for (__m512& sum : sums) sum = _mm512_fmadd_ps(sum, x, x);
+#pragma GCC unroll 20
     for (__m512& sum : sums) asm volatile("" : "+v"(sum));
   }
 }
@@ -114,7 +118,9 @@ __attribute__((target("avx512f,avx512bf16"))) void DotBf16() {
   for (__m512& sum : sums) sum = _mm512_setzero_ps();
   const __m512bh x = _mm512_cvtne2ps_pbh(_mm512_set1_ps(1), _mm512_set1_ps(1));
   for (int i = 0; i < kMultiplyRounds; ++i) {
+#pragma GCC unroll 20
     for (__m512& sum : sums) sum = _mm512_dpbf16_ps(sum, x, x);
+#pragma GCC unroll 20
     for (__m512& sum : sums) asm volatile("" : "+v"(sum));
   }
 }

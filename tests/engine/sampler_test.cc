@@ -8,6 +8,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <random>
 #include <string>
 #include <vector>
@@ -130,6 +131,39 @@ TEST(Draw, FollowsTheDistribution) {
   for (int id = 0; id < 4; ++id) {
     const double sigma = std::sqrt(kDraws * expected[id] * (1 - expected[id]));
     EXPECT_NEAR(counts.at(id), kDraws * expected[id], 4 * sigma) << id;
+  }
+}
+
+// A whole vocabulary without filters: the same as by its definition, ties, zeros of both signs and
+// infinities included.
+TEST(Draw, OverAllOfALargeVocabularyGoesByTheDefinition) {
+  std::mt19937 random(21);
+  std::normal_distribution<float> normal;
+  std::vector<float> logits(20000);
+  for (float& logit : logits) {
+    logit = normal(random);
+    if (random() % 4 == 0) logit = static_cast<float>(static_cast<int>(4 * logit)) / 4;
+    if (random() % 50 == 0) logit = random() % 2 == 0 ? 0.0f : -0.0f;
+    if (random() % 50 == 0) logit = -std::numeric_limits<float>::infinity();
+  }
+  std::vector<int> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return logits[a] > logits[b]; });
+  const double best = logits[order[0]];
+  double total = 0;
+  for (int id : order) total += std::exp((logits[id] - best) / 0.7f);
+  for (uint64_t position = 0; position < 300; ++position) {
+    const double left = UniformAt(3, position) * total;
+    double so_far = 0;
+    int expected = -1;
+    for (int id : order) {
+      so_far += std::exp((logits[id] - best) / 0.7f);
+      if (left < so_far) {
+        expected = id;
+        break;
+      }
+    }
+    ASSERT_EQ(Sample(logits, {.temperature = 0.7f, .seed = 3}, position).id, expected);
   }
 }
 
