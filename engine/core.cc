@@ -71,6 +71,7 @@ absl::StatusOr<std::unique_ptr<Engine::Core::Model>> Engine::Core::Load(
   cpu.dtype = ChooseDType(options.dtype, *config);
   cpu.threads = options.threads;
   cpu.kernel = options.cpu_kernel;
+  cpu.touch_kv = options.touch_kv;
   absl::StatusOr<std::unique_ptr<Backend>> backend = CreateCpuBackend(cpu);
   if (!backend.ok()) return backend.status();
   model->backend = *std::move(backend);

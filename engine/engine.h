@@ -29,6 +29,7 @@ struct EngineOptions {
   std::string cpu_kernel = "auto";
   int threads = 0;            // 0: one per available core
   int64_t kv_memory = 0;      // bytes; 0: half of what is free once the weights are loaded
+  bool touch_kv = false;      // all of it is in memory from the start, not only what has been used
   int max_step_tokens = 512;  // rows of one step
   int max_running = 64;       // calls in one step
   int max_queue = 1024;       // calls that wait; more: QUEUE_FULL

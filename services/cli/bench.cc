@@ -345,8 +345,8 @@ int Bench::Run() {
   for (int batch : options_.batches) {
     if (absl::Status status = CheckRoom(batch); !status.ok()) return Fail(status);
   }
-  // The first steps also touch memory for the first time.
-  const absl::StatusOr<double> warm = RunCalls(1, 16, 2);
+  // The first steps also touch memory for the first time: a full one does for all.
+  const absl::StatusOr<double> warm = RunCalls(1, std::min(options_.prompt, 512), 2);
   if (!warm.ok()) return Fail(warm.status());
   if (absl::Status status = DeleteSessions(1); !status.ok()) return Fail(status);
 

@@ -39,6 +39,7 @@ class CpuBackend : public Backend {
       : shape_(options.attention),
         kernels_(kernels),
         layout_{shape_.kv_heads, shape_.head_dim, kernels.weight},
+        touch_kv_(options.touch_kv),
         pool_(options.threads > 0 ? options.threads : AvailableCpus()),
         rope_(shape_.rope_theta, shape_.head_dim),
         attention_(kernels_, shape_, layout_, pool_),
@@ -82,6 +83,7 @@ class CpuBackend : public Backend {
   const AttentionShape shape_;
   const Kernels& kernels_;
   const KvLayout layout_;
+  const bool touch_kv_;
   ThreadPool pool_;
   RopeTable rope_;
   PagedAttention attention_;
@@ -129,6 +131,7 @@ absl::Status CpuBackend::AllocateKv(int layers, int num_blocks) {
     return absl::ResourceExhaustedError("no address space for a KV pool of " +
                                         std::to_string(bytes) + " bytes");
   }
+  if (touch_kv_) Touch(*kv_);
   kv_layers_ = layers;
   kv_blocks_ = num_blocks;
   return absl::OkStatus();

@@ -15,6 +15,7 @@ struct CpuBackendOptions {
   int threads = 0;             // 0: one per available core
   // "auto", "avx512bf16", "avx512", "avx2". FAILED_PRECONDITION where this CPU has not got it.
   std::string kernel = "auto";
+  bool touch_kv = false;  // the KV pool's pages are brought into memory when it is allocated
 };
 
 absl::StatusOr<std::unique_ptr<Backend>> CreateCpuBackend(const CpuBackendOptions& options);

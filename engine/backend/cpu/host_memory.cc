@@ -47,6 +47,12 @@ std::optional<int64_t> Number(const std::filesystem::path& file) {
 
 }  // namespace
 
+void Touch(Buffer& buffer) {
+  for (size_t at = 0; at < buffer.bytes(); at += kPage) {
+    static_cast<volatile char*>(buffer.data())[at] = 0;
+  }
+}
+
 HostMemory ReadHostMemory(const std::filesystem::path& root) {
   const std::filesystem::path meminfo = root / "proc/meminfo";
   HostMemory memory = {NumberBehind(meminfo, "MemTotal:") * 1024,

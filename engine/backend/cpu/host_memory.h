@@ -14,6 +14,9 @@ namespace kvasir {
 // the size allows and the kernel agrees. Null where the address space or the limits are exhausted.
 std::unique_ptr<Buffer> MapHostMemory(size_t bytes);
 
+// Brings all of the buffer into memory, as if it had been used.
+void Touch(Buffer& buffer);
+
 // Bytes of memory that this process can have at most, and now, without swapping: the machine's, or
 // what the control group's limit (a container's) leaves of it.
 struct HostMemory {
