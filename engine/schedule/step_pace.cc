@@ -13,14 +13,19 @@ void StepPace::Record(int rows, double seconds) {
   rows_seconds_ += rows * seconds;
 }
 
-int StepPace::PromptRows(int decodes) const {
+double StepPace::FittingRows(int decodes) const {
   const double spread = weight_ * rows_rows_ - rows_ * rows_;  // of the rows, times weight^2
   const double slope = weight_ * rows_seconds_ - rows_ * seconds_;
-  if (spread <= 1e-6 * rows_ * rows_ || slope <= 0) return kLeastPromptRows;
+  if (spread <= 1e-6 * rows_ * rows_ || slope <= 0) return 0;
   const double per_row = slope / spread;
   const double base = std::max(0.0, (seconds_ - per_row * rows_) / weight_);
-  const double rows = (kStretch - 1) * (base / per_row + decodes);
-  return std::max(kLeastPromptRows, static_cast<int>(std::min(rows, 1e6)));
+  return (kStretch - 1) * (base / per_row + decodes);
+}
+
+int StepPace::PromptRows(int decodes) {
+  const double rows = std::min<double>(FittingRows(decodes), 2 * allowed_);
+  allowed_ = std::max(kLeastPromptRows, static_cast<int>(rows));
+  return ++asked_ % 4 == 0 ? allowed_ / 2 : allowed_;
 }
 
 }  // namespace kvasir

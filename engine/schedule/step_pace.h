@@ -11,18 +11,25 @@ namespace kvasir {
 // the work gives the same.
 class StepPace {
  public:
-  static constexpr double kStretch = 1.75;
+  static constexpr double kStretch = 1.7;
   // So many rows are allowed whatever the fit says, so that prompts advance and the fit learns.
-  static constexpr int kLeastPromptRows = 16;
+  static constexpr int kLeastPromptRows = 4;
 
   void Record(int rows, double seconds);
+  // At most twice as many as the time before: a fit to few steps may be far off. Every fourth time
+  // half as many as would fit: steps that are all of one size would tell nothing of what a row costs.
   // REQUIRES: decodes > 0.
-  int PromptRows(int decodes) const;
+  int PromptRows(int decodes);
 
  private:
+  // As many as the fit allows.
+  double FittingRows(int decodes) const;
+
   // Sums over past steps, each weighted by kMemory to the power of its age in steps.
-  static constexpr double kMemory = 0.98;
+  static constexpr double kMemory = 0.95;
   double weight_ = 0, rows_ = 0, seconds_ = 0, rows_rows_ = 0, rows_seconds_ = 0;
+  int allowed_ = kLeastPromptRows;
+  int asked_ = 0;  // times
 };
 
 }  // namespace kvasir
