@@ -48,6 +48,15 @@ TEST(AddedTokens, SwallowWhiteSpaceOnTheSidesTheyStrip) {
   EXPECT_THAT(t->Encode("1 <l> 2", {.plain = true}), ElementsAreArray(Bytes("1 <l> 2")));
 }
 
+// As in the tokenizers library: ['1', '<r>', '2'] and ['1', '\n', '2'].
+TEST(AddedTokens, ATokenThatAnotherHasSwallowedIsGone) {
+  const auto t = WithAdded(
+      {AddedTokenJson(261, "<r>", {"rstrip"}), AddedTokenJson(262, "\n", {"lstrip"})});
+  EXPECT_THAT(t->Encode("1<r> \n2"), ElementsAre('1', 261, '2'));
+  EXPECT_THAT(t->Encode("1<r>\n2"), ElementsAre('1', 261, '2'));
+  EXPECT_THAT(t->Encode("1 \n2"), ElementsAre('1', 262, '2'));
+}
+
 TEST(AddedTokens, SingleWordsTouchNoWordCharacter) {
   const auto t = WithAdded({AddedTokenJson(261, "tok", {"single_word"})});
   EXPECT_THAT(t->Encode("tok"), ElementsAre(261));
