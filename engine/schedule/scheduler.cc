@@ -67,8 +67,8 @@ Call* Scheduler::TakePrompt() {
 void Scheduler::Record(const StepPlan& plan, double seconds) { pace_.Record(plan.rows(), seconds); }
 
 void Scheduler::Admit(StepPlan& plan) {
-  int active = static_cast<int>(std::count_if(running_.begin(), running_.end(),
-                                              [](const Call* c) { return !c->stalled(); }));
+  int active = static_cast<int>(
+      std::count_if(running_.begin(), running_.end(), [](const Call* c) { return !c->stalled(); }));
   while (active < limits_.max_running) {
     Call* call = waiting_.Next();
     if (call == nullptr || !MakeRoomToAdmit(*call, active == 0)) return;

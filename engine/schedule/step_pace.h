@@ -17,8 +17,8 @@ class StepPace {
 
   void Record(int rows, double seconds);
   // At most twice as many as the time before: a fit to few steps may be far off. Every fourth time
-  // half as many as would fit: steps that are all of one size would tell nothing of what a row costs.
-  // REQUIRES: decodes > 0.
+  // half as many as would fit: steps that are all of one size would tell nothing of what a row
+  // costs. REQUIRES: decodes > 0.
   int PromptRows(int decodes);
 
  private:

@@ -50,8 +50,8 @@ TEST(AddedTokens, SwallowWhiteSpaceOnTheSidesTheyStrip) {
 
 // As in the tokenizers library: ['1', '<r>', '2'] and ['1', '\n', '2'].
 TEST(AddedTokens, ATokenThatAnotherHasSwallowedIsGone) {
-  const auto t = WithAdded(
-      {AddedTokenJson(261, "<r>", {"rstrip"}), AddedTokenJson(262, "\n", {"lstrip"})});
+  const auto t =
+      WithAdded({AddedTokenJson(261, "<r>", {"rstrip"}), AddedTokenJson(262, "\n", {"lstrip"})});
   EXPECT_THAT(t->Encode("1<r> \n2"), ElementsAre('1', 261, '2'));
   EXPECT_THAT(t->Encode("1<r>\n2"), ElementsAre('1', 261, '2'));
   EXPECT_THAT(t->Encode("1 \n2"), ElementsAre('1', 262, '2'));

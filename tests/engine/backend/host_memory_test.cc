@@ -1,8 +1,8 @@
 #include "engine/backend/cpu/host_memory.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <string>
 

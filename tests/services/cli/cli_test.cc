@@ -34,7 +34,7 @@ class Cli : public ::testing::Test {
   // Small, so that the test does not depend on what is free.
   static std::vector<std::string> ModelFlags() {
     std::vector<std::string> flags = kAnyPorts;
-    flags.push_back("--kv-memory=64MiB");
+    flags.emplace_back("--kv-memory=64MiB");
     return flags;
   }
 
@@ -104,7 +104,7 @@ TEST_F(Cli, EveryCommandHasHelpWithExamples) {
                                                           {"sessions", "show"},
                                                           {"sessions", "delete"}};
   for (std::vector<std::string> command : commands) {
-    command.push_back("--help");
+    command.emplace_back("--help");
     EXPECT_THAT(Output(command), AllOf(HasSubstr("Examples:"), HasSubstr("kvasir ")));
   }
   EXPECT_EQ(Output({"--version"}), std::string("kvasir ") + KVASIR_VERSION + "\n");
@@ -246,7 +246,7 @@ TEST_F(Cli, BenchPrintsATableAndJson) {
   EXPECT_THAT(table[1], HasSubstr("prefill tokens/s"));
 
   std::vector<std::string> json_flags = flags;
-  json_flags.push_back("--json");
+  json_flags.emplace_back("--json");
   rapidjson::Document json;
   json.Parse(Output(json_flags).c_str());
   ASSERT_TRUE(json.IsArray());

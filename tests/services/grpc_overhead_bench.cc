@@ -1,7 +1,7 @@
 // What gRPC costs: the same calls to the same engine, in process and through the model service on
 // loopback, in turns; client and server share the CPUs.
 //
-//   grpc_overhead [MODEL_DIR [BATCH [TOKENS [ROUNDS]]]]
+//   grpc_overhead_bench [MODEL_DIR [BATCH [TOKENS [ROUNDS]]]]
 //
 // Prints one JSON object of medians: tokens a second of BATCH calls together, seconds until a call
 // that is alone has its first token, and how much the service loses and adds.
