@@ -65,7 +65,7 @@ class Writer:
                 self._story(out, known)
             elif roll < 0.51:
                 self._change(out, known)
-            elif roll < 0.60:
+            elif roll < 0.62:
                 self.ask_unknown_turn(out, known)
             elif any(f.open_questions() for f in known) or rng.random() < 0.2:
                 self.ask_turn(out, known)
@@ -81,13 +81,13 @@ class Writer:
                 self._echo(out)
             return out
         known: list[Fact] = []
-        only_things = rng.random() < 0.5
+        only_things = rng.random() < 0.7
         for _ in range(rng.randint(1, 6)):
             known.append(self.fact(known, THING_MAKERS if only_things else MAKERS))
         told = self._joined_all([self.tell(f) for f in known])
         out.turns.append(Turn(told, rng.choice(small_talk.NOTED)))
         while any(f.open_questions() for f in known) and rng.random() < 0.95:
-            if rng.random() < 0.1:
+            if rng.random() < 0.2:
                 self.ask_unknown_turn(out, known)
             else:
                 self.ask_turn(out, known)
@@ -275,6 +275,6 @@ class Writer:
 
 def _lower(sentence: str, fact: Fact) -> str:
     """Lower-cases the first letter unless the sentence begins with a name."""
-    if fact.topic[0] == "relative" and not sentence.startswith(("My", "I ")):
+    if fact.topic[0] in ("relative", "animal") and sentence.startswith(fact.value[0]):
         return sentence
     return world.lower_first(sentence)

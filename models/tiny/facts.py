@@ -73,7 +73,7 @@ def _home(rng: random.Random, held: bool) -> Fact:
 
 def _count(rng: random.Random) -> str:
     if rng.random() < 0.15:
-        return str(rng.randint(2, 99) if rng.random() < 0.5 else rng.randint(2, 9))
+        return str(rng.randint(2, 9))
     return rng.choice(world.NUMBERS[1:])
 
 
@@ -84,22 +84,24 @@ def _things(rng: random.Random, held: bool, owner: str = "I") -> Fact:
         if world.held_out("things", count, colour, thing) == held:
             break
     many = world.THINGS[thing]
-    size = rng.choice(world.SIZES) + " " if rng.random() < 0.1 else ""
-    what = f"{count} {size}{colour} {many}"
+    what = f"{count} {colour} {many}"
     tells: tuple[str, ...]
     count_forms: tuple[str, ...]
     if owner == "I":
-        tells = (f"I have {what}.", f"I own {what}.", f"I've got {what}.",
-                 f"There are {what} in my room.", f"My mother gave me {what}.",
-                 f"I bought {what} today.", f"I found {what}.")  # fmt: skip
+        tells = (f"I have {what}.", f"I own {what}.", f"There are {what} in my room.",
+                 f"I bought {what} today.", f"I collect {many}: I have {count} {colour} ones.",
+                 f"My {many} are {colour}, and there are {count} of them.",
+                 f"As for {many}, I have {count}, all {colour}.",
+                 f"I love {many}. I have {count} {colour} ones.")  # fmt: skip
         count_forms = (f"How many {many} do I have?", f"How many {many} have I got?",
                        f"Can you tell me how many {many} I have?",
                        f"Do you remember how many {many} I have?",
                        f"What is the number of my {many}?")  # fmt: skip
         subject, verb, whose, asked = "You", "have", "Your", f"how many {many} you have"
     else:
-        tells = (f"My {owner} has {what}.", f"My {owner} owns {what}.",
-                 f"My {owner} bought {what}.", f"My {owner} has got {what}.")  # fmt: skip
+        tells = (f"My {owner} has {what}.", f"My {owner} bought {what}.",
+                 f"My {owner} collects {many}: {count} {colour} ones.",
+                 f"My {owner}'s {many} are {colour}, and there are {count} of them.")  # fmt: skip
         count_forms = (f"How many {many} does my {owner} have?",
                        f"How many {many} has my {owner} got?",
                        f"Do you remember how many {many} my {owner} has?")  # fmt: skip
@@ -129,7 +131,7 @@ def _one_thing(rng: random.Random, held: bool) -> Fact:
     return Fact(
         ("things", "I", thing),
         (f"I have {world.article(colour)} {thing}.", f"My {thing} is {colour}.",
-         f"I've got {world.article(colour)} {thing}.", f"I have one {colour} {thing}."),
+         f"The colour of my {thing} is {colour}.", f"I painted my {thing} {colour}."),
         (f"{world.article(colour).capitalize()} {thing}! How nice.", f"I like {colour} things.",
          "That must look nice.", "How lovely!"),
         (Question("colour",
@@ -161,7 +163,7 @@ def _pet(rng: random.Random, held: bool) -> Fact:
     else:
         tells = (f"I have {world.article(kind)} named {pet}.", f"My {kind} is called {pet}.",
                  f"My {kind}'s name is {pet}.", f"I have {world.article(kind)}. Its name is {pet}.",
-                 f"We have {world.article(kind)} called {pet}.", f"The name of my {kind} is {pet}.")  # fmt: skip
+                 f"{pet} is my {kind}.", f"The name of my {kind} is {pet}.")  # fmt: skip
     return Fact(
         ("animal", kind), tells,
         (f"{pet} is a good name for {world.article(kind)}.", f"I like {kind}s." if kind not in ("mouse", "fish", "sheep", "pony", "puppy") else "I like animals.",
@@ -196,7 +198,7 @@ def _relative(rng: random.Random, held: bool) -> Fact:
     return Fact(
         ("relative", who),
         (f"My {who} is called {name}.", f"My {who}'s name is {name}.",
-         f"I have {world.article(who)} named {name}.", f"{name} is my {who}."),
+         f"{name}, my {who}, is very kind.", f"{name} is my {who}."),
         (f"{name} is a nice name.", "That is a nice name.", f"Please say hello to {name}.", "I see."),
         (Question("relative",
                   (f"What is my {who} called?", f"What is my {who}'s name?", f"What's my {who}'s name?",
@@ -292,4 +294,6 @@ MAKERS: tuple[Maker, ...] = (
     _relative, _relative_home, _relative_things, _age, _job, _kept, _trip,
 )  # fmt: skip
 # Where the value stands before what it is asked by, which is the hardest to learn.
-THING_MAKERS: tuple[Maker, ...] = (_things, _things, _things, _one_thing, _pet, _relative_things)
+THING_MAKERS: tuple[Maker, ...] = (
+    _things, _things, _things, _one_thing, _pet, _relative, _relative_things,
+)  # fmt: skip

@@ -227,10 +227,12 @@ def _allowed(template: str, bindings: Bindings) -> str | None:
 
 
 def _gender_of(bindings: Bindings) -> str | None:
+    """What the hero must be; nothing where it may be either: nobody knows a name never seen."""
     kind, hero = bindings.get("kind"), bindings.get("hero")
-    if kind == "girl" or (kind != "boy" and hero in world.GIRLS):
+    known = not world.held_out("name", hero)
+    if kind == "girl" or (kind != "boy" and known and hero in world.GIRLS):
         return "f"
-    if kind == "boy" or hero in world.BOYS:
+    if kind == "boy" or (known and hero in world.BOYS):
         return "m"
     return None
 

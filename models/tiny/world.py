@@ -16,7 +16,6 @@ NUMBERS = (
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen twenty"
 ).split()
-SIZES = "big small old new little large tiny shiny pretty round".split()
 # Singular and plural of what somebody owns.
 THINGS = {
     "kite": "kites", "ball": "balls", "book": "books", "boat": "boats", "hat": "hats",
