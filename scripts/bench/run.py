@@ -41,10 +41,10 @@ class Scenario:
 SCENARIOS = [
     Scenario("prompt", 512, 32, [1], 0, ("prefill", "decode"), 3, ("0.6b",), (True, False),
              (True, False)),
-    Scenario("together", 16, 32, [2, 4, 8, 16], 0, ("decode",), 3),
-    Scenario("shallow", 16, 16, [1], 1024, ("decode",), 2),
-    Scenario("deep", 16, 16, [1], 4096, ("decode",), 2, flash=(True, False)),
-    Scenario("deeper", 512, 16, [1], 8192, ("prefill", "decode"), 2, flash=(True, False)),
+    Scenario("together", 16, 32, [2, 4, 8, 16], 0, ("decode",), 2),
+    Scenario("shallow", 16, 16, [1], 1024, ("decode",), 1),
+    Scenario("deep", 16, 16, [1], 4096, ("decode",), 1, flash=(True, False)),
+    Scenario("deeper", 512, 16, [1], 8192, ("prefill", "decode"), 1, flash=(True, False)),
     Scenario("prompt", 512, 16, [1], 0, ("prefill", "decode"), 2, ("4b",), mmap=(True, False)),
 ]  # fmt: skip
 

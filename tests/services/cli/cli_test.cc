@@ -247,6 +247,7 @@ TEST_F(Cli, BenchPrintsATableAndJson) {
 
   std::vector<std::string> json_flags = flags;
   json_flags.emplace_back("--json");
+  json_flags.emplace_back("--arrival=100");
   rapidjson::Document json;
   json.Parse(Output(json_flags).c_str());
   ASSERT_TRUE(json.IsArray());
@@ -259,6 +260,9 @@ TEST_F(Cli, BenchPrintsATableAndJson) {
     EXPECT_GT(json[1][rate].GetDouble(), 0) << rate;
   }
   EXPECT_GT(json[1]["peak_resident_bytes"].GetInt64(), 4 << 20);
+  EXPECT_EQ(json[1]["arrival_tokens"].GetInt(), 100);
+  EXPECT_GT(json[1]["usual_gap_seconds"].GetDouble(), 0);
+  EXPECT_GE(json[1]["longest_gap_seconds"].GetDouble(), json[1]["usual_gap_seconds"].GetDouble());
 
   const Outcome wrong = Run({"bench", "--depth=500000"});
   EXPECT_EQ(wrong.exit_code, 1);
