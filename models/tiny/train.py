@@ -64,8 +64,8 @@ HARD_WEIGHT = 6.0
 RECALL_WEIGHT = 2.0
 WARM_UP_STEPS = 100
 COOL_DOWN = 0.67
-# Fixed, since sums come out differently with another count.
-THREADS = 1
+# Fixed, since sums may come out differently with another count.
+THREADS = 2
 MATRIX_RATE = 3e-3
 OTHER_RATE = 3e-3
 
