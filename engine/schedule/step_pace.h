@@ -13,7 +13,7 @@ class StepPace {
  public:
   static constexpr double kStretch = 1.7;
   // So many rows are allowed whatever the fit says, so that prompts advance and the fit learns.
-  static constexpr int kLeastPromptRows = 4;
+  static constexpr int kLeastPromptRows = 16;
 
   void Record(int rows, double seconds);
   // At most twice as many as the time before: a fit to few steps may be far off. Every fourth time
