@@ -24,13 +24,13 @@ struct Batch {
   int num_sequences() const { return static_cast<int>(context_length.size()); }
   int num_logits() const { return static_cast<int>(logit_rows.size()); }
 
-  // Memory for the largest step, so that no step asks the heap: rows, sequences, and blocks of a
-  // sequence. It is touched only as far as it is used.
-  void Reserve(size_t max_tokens, size_t max_sequences, size_t max_sequence_blocks) {
+  // Memory for the largest step, so that no step asks the heap: rows, sequences, and entries
+  // of the block table. It is touched only as far as it is used.
+  void Reserve(size_t max_tokens, size_t max_sequences, size_t max_table) {
     for (std::vector<int>* v : {&tokens, &positions, &slots, &logit_rows}) v->reserve(max_tokens);
     query_start.reserve(max_sequences + 1);
     context_length.reserve(max_sequences);
-    block_table.reserve(max_sequences * max_sequence_blocks);
+    block_table.reserve(max_table);
   }
 
   void Clear() {

@@ -74,7 +74,7 @@ int ArgMax(std::span<const float> logits) {
   return best;
 }
 
-// From so many candidates on a radix sort wins: a whole vocabulary takes a tenth of the time.
+// From so many candidates on a radix sort takes over.
 constexpr size_t kRadixCandidates = 4096;
 constexpr int kDigitBits = 11;
 

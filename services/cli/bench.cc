@@ -168,15 +168,20 @@ absl::Status Bench::CheckRoom(int batch) const {
   const ModelInfo& info = engine_->model_info();
   const uint64_t tokens =
       static_cast<uint64_t>(options_.depth) + options_.prompt + options_.generate + 1;
-  const uint64_t guest = options_.arrival + 1;
-  if (std::max(tokens, guest) > info.max_context) {
+  const uint64_t guest = options_.arrival;  // stores all but its new token
+  if (guest >= info.max_context) {
+    return absl::OutOfRangeError("--arrival=" + std::to_string(guest) +
+                                 " leaves no room for a new token; the model's context is " +
+                                 std::to_string(info.max_context));
+  }
+  if (tokens > info.max_context) {
     return absl::OutOfRangeError("--depth + --prompt + --generate + 1 is " +
                                  std::to_string(tokens) + " tokens; the model's context is " +
                                  std::to_string(info.max_context));
   }
   if (tokens * batch + guest > info.kv_tokens) {
     return absl::ResourceExhaustedError(
-        "--batch=" + std::to_string(batch) + " needs " + std::to_string(tokens * batch) +
+        "--batch=" + std::to_string(batch) + " needs " + std::to_string(tokens * batch + guest) +
         " tokens in the KV pool, which holds " + std::to_string(info.kv_tokens) +
         "; give more by --kv-memory");
   }

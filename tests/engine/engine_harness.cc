@@ -108,17 +108,6 @@ EngineStats SyncEngine::Stats() {
   return engine_->stats();
 }
 
-TemporaryDirectory::TemporaryDirectory() {
-  std::string name = (std::filesystem::temp_directory_path() / "kvasir-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) std::abort();
-  path_ = name;
-}
-
-TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
 std::string DifferenceOf(const std::vector<TokenLogprob>& a, const std::vector<TokenLogprob>& b) {
   const auto bits = [](float value) { return std::bit_cast<uint32_t>(value); };
   if (a.size() != b.size()) return absl::StrCat("lengths ", a.size(), " and ", b.size());

@@ -100,17 +100,6 @@ class SyncEngine {
   std::vector<std::pair<std::weak_ptr<Recorder>, Engine::CallId>> calls_;  // guarded by mutex_
 };
 
-// A directory that dies with the object.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
 // Bit for bit: the same ids and the same log-probabilities.
 std::string DifferenceOf(const std::vector<TokenLogprob>& a, const std::vector<TokenLogprob>& b);
 

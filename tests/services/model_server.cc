@@ -27,11 +27,8 @@ EngineOptions TinyOptions() {
 }
 
 TinyVariant::TinyVariant(const std::string& field, int64_t value) {
-  std::string pattern = (std::filesystem::temp_directory_path() / "kvasir-XXXXXX").string();
-  KVASIR_CHECK(mkdtemp(pattern.data()) != nullptr);
-  path_ = pattern;
   for (const char* name : {"model.safetensors", "generation_config.json"}) {
-    std::filesystem::create_symlink(kTiny / name, path_ / name);
+    std::filesystem::create_symlink(kTiny / name, path() / name);
   }
   std::ifstream file(kTiny / "config.json");
   std::string config(std::istreambuf_iterator<char>(file), {});
@@ -39,10 +36,8 @@ TinyVariant::TinyVariant(const std::string& field, int64_t value) {
   KVASIR_CHECK(key != std::string::npos);
   const size_t begin = config.find(':', key) + 1;
   config.replace(begin, config.find_first_of(",\n", begin) - begin, " " + std::to_string(value));
-  std::ofstream(path_ / "config.json") << config;
+  std::ofstream(path() / "config.json") << config;
 }
-
-TinyVariant::~TinyVariant() { std::filesystem::remove_all(path_); }
 
 Ids SomeIds(size_t count, uint32_t seed) {
   std::minstd_rand random(seed);

@@ -14,6 +14,7 @@
 #include "services/metrics.h"
 #include "services/model_service.h"
 #include "services/server.h"
+#include "tests/temporary_directory.h"
 
 namespace kvasir::testing {
 
@@ -27,11 +28,10 @@ EngineOptions TinyOptions();
 class TinyVariant {
  public:
   TinyVariant(const std::string& field, int64_t value);
-  ~TinyVariant();
-  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& path() const { return directory_.path(); }
 
  private:
-  std::filesystem::path path_;
+  TemporaryDirectory directory_;
 };
 
 // `count` ids of the embedded model's ordinary tokens, different for every seed.

@@ -17,6 +17,7 @@
 #include "tests/services/program.h"
 #include "tests/services/raw_call.h"
 #include "tests/services/refusal.h"
+#include "tests/temporary_directory.h"
 
 namespace kvasir {
 namespace {
@@ -193,12 +194,8 @@ TEST(Start, AddressesThatAreNoneAreNamed) {
 class BrokenModel {
  public:
   BrokenModel() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "kvasir-XXXXXX").string();
-    EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-    path_ = pattern;
     std::filesystem::copy(std::filesystem::path(KVASIR_SOURCE_DIR) / "models" / "tiny", path_);
   }
-  ~BrokenModel() { std::filesystem::remove_all(path_); }
 
   BrokenModel& Without(const std::string& file) {
     std::filesystem::remove(path_ / file);
@@ -211,7 +208,8 @@ class BrokenModel {
   std::string flag() const { return "--model=" + path_.string(); }
 
  private:
-  std::filesystem::path path_;
+  const testing::TemporaryDirectory directory_;
+  const std::filesystem::path& path_ = directory_.path();
 };
 
 TEST(Start, BrokenModelsAreNamedByFileAndField) {

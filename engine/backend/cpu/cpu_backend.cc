@@ -144,8 +144,8 @@ KvLayer CpuBackend::Kv(int layer) {
 }
 
 const DeviceBatch& CpuBackend::Stage(const Batch& batch) {
-  staged_.Reserve(batch.tokens.capacity(), batch.context_length.capacity(), 0);
-  staged_.block_table.reserve(batch.block_table.capacity());
+  staged_.Reserve(batch.tokens.capacity(), batch.context_length.capacity(),
+                  batch.block_table.capacity());
   staged_ = batch;
   device_batch_ = {staged_.tokens.data(),
                    staged_.positions.data(),

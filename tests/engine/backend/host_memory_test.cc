@@ -6,6 +6,8 @@
 #include <fstream>
 #include <string>
 
+#include "tests/temporary_directory.h"
+
 namespace kvasir {
 namespace {
 
@@ -13,14 +15,9 @@ namespace {
 class FakeRoot : public ::testing::Test {
  protected:
   FakeRoot() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "kvasir-XXXXXX").string();
-    EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-    root_ = pattern;
     Write("proc/meminfo",
           "MemTotal:       1000 kB\nMemFree:         100 kB\nMemAvailable:    600 kB\n");
   }
-  ~FakeRoot() override { std::filesystem::remove_all(root_); }
-
   void Write(const std::string& file, const std::string& text) {
     std::filesystem::create_directories((root_ / file).parent_path());
     std::ofstream(root_ / file) << text;
@@ -32,7 +29,8 @@ class FakeRoot : public ::testing::Test {
     EXPECT_EQ(memory.available, available_kib * 1024);
   }
 
-  std::filesystem::path root_;
+  const testing::TemporaryDirectory directory_;
+  const std::filesystem::path& root_ = directory_.path();
 };
 
 TEST_F(FakeRoot, WithoutLimitsTheMachinesOwn) {

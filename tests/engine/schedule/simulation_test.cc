@@ -34,7 +34,7 @@ constexpr int kMaxTokens = 200;  // of a session and a call together: it must fi
 constexpr int kPoolBlocks = 24;
 // No call that its reader does not hold up takes longer: twice what computing all that may wait,
 // each from its first token, takes at the slowest, one call at a time.
-constexpr int kMostSteps = 2 * kMaxCalls * 2 * kMaxTokens;
+constexpr int kMostSteps = 2 * kMaxCalls * (kMaxTokens + kMaxTokens / StepPace::kLeastPromptRows);
 
 class Simulation {
  public:
