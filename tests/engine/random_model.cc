@@ -8,7 +8,7 @@
 #include "engine/model/config.h"
 #include "tests/engine/engine_harness.h"
 #include "tests/engine/model/checkpoint_writer.h"
-#include "tests/temporary_directory.h"
+#include "tests/engine/temporary_directory.h"
 
 namespace kvasir::testing {
 namespace {

@@ -14,7 +14,7 @@
 #include "services/metrics.h"
 #include "services/model_service.h"
 #include "services/server.h"
-#include "tests/temporary_directory.h"
+#include "tests/engine/temporary_directory.h"
 
 namespace kvasir::testing {
 

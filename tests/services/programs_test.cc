@@ -13,11 +13,11 @@
 
 #include "kvasir/v1/tokenizer.grpc.pb.h"
 #include "services/grpc_status.h"
+#include "tests/engine/temporary_directory.h"
 #include "tests/services/model_server.h"
 #include "tests/services/program.h"
 #include "tests/services/raw_call.h"
 #include "tests/services/refusal.h"
-#include "tests/temporary_directory.h"
 
 namespace kvasir {
 namespace {

@@ -6,7 +6,7 @@
 #include <fstream>
 #include <string>
 
-#include "tests/temporary_directory.h"
+#include "tests/engine/temporary_directory.h"
 
 namespace kvasir {
 namespace {

@@ -21,7 +21,7 @@
 #include "engine/model/weights.h"
 #include "tests/engine/engine_harness.h"
 #include "tests/engine/model/checkpoint_writer.h"
-#include "tests/temporary_directory.h"
+#include "tests/engine/temporary_directory.h"
 
 namespace kvasir {
 namespace {

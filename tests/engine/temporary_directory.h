@@ -1,5 +1,5 @@
-#ifndef KVASIR_TESTS_TEMPORARY_DIRECTORY_H_
-#define KVASIR_TESTS_TEMPORARY_DIRECTORY_H_
+#ifndef KVASIR_TESTS_ENGINE_TEMPORARY_DIRECTORY_H_
+#define KVASIR_TESTS_ENGINE_TEMPORARY_DIRECTORY_H_
 
 #include <cstdlib>
 #include <filesystem>
@@ -30,4 +30,4 @@ class TemporaryDirectory {
 
 }  // namespace kvasir::testing
 
-#endif  // KVASIR_TESTS_TEMPORARY_DIRECTORY_H_
+#endif  // KVASIR_TESTS_ENGINE_TEMPORARY_DIRECTORY_H_
