@@ -28,12 +28,17 @@ void Engine::Core::AnnounceAdmitted() {
 }
 
 void Engine::Core::RunStep() {
-  const auto begin = std::chrono::steady_clock::now();
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point begin = Clock::now();
   if (!plan_.block_copies.empty()) model_->backend->CopyBlocks(plan_.block_copies);
   BuildBatch();
   const Tensor logits = qwen3_.Forward(batch_);  // [R, vocab]
+  const Clock::time_point computed = Clock::now();
   model_->backend->Sample(logits, rows_);
   const std::span<const SampledToken> results = model_->backend->Collect();
+  const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
+  const StepReport report = {batch_.num_tokens(), seconds(computed - begin),
+                             seconds(Clock::now() - computed)};
   for (const StepEntry& entry : plan_.entries) {
     entry.call->session->cached = entry.first + entry.count;
     cache_.Publish(*entry.call->session);
@@ -41,9 +46,8 @@ void Engine::Core::RunStep() {
   }
   ++counters_.steps;
   counters_.computed_tokens += batch_.num_tokens();
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-  scheduler_.Record(plan_, took.count());
-  if (observer_) observer_(took.count(), batch_.num_tokens());
+  scheduler_.Record(plan_, report.seconds());
+  if (observer_) observer_(report);
   ApplyResults(results);
 }
 

@@ -103,6 +103,14 @@ struct EngineStats {
   int64_t kv_blocks_total = 0;
 };
 
+// One step, as the engine's thread saw it.
+struct StepReport {
+  int tokens = 0;               // rows through the model
+  double forward_seconds = 0;   // the model, with the batch's making
+  double sampling_seconds = 0;  // until every next token is known
+  double seconds() const { return forward_seconds + sampling_seconds; }
+};
+
 // Sessions, cache, scheduler and model behind one owner thread: every method posts to its mailbox
 // and returns at once. Thread-safe.
 //
@@ -113,8 +121,8 @@ class Engine {
   template <typename T>
   using Callback = absl::AnyInvocable<void(absl::StatusOr<T>)>;
   using CallId = uint64_t;
-  // Seconds and rows of one step, on the engine's thread.
-  using StepObserver = absl::AnyInvocable<void(double seconds, int tokens)>;
+  // Called on the engine's thread, before the step's tokens are delivered.
+  using StepObserver = absl::AnyInvocable<void(const StepReport&)>;
 
   // Loads the model. Errors name file and field.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(EngineOptions options);

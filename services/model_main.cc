@@ -99,8 +99,9 @@ int Main(int argc, char** argv) {
   const auto engine_metrics = std::make_shared<EngineMetrics>(**engine);
   RequestMetrics request_metrics(*registry);
   StepMetrics step_metrics(*registry);
-  (*engine)->set_step_observer(
-      [&step_metrics](double seconds, int tokens) { step_metrics.Record(seconds, tokens); });
+  (*engine)->set_step_observer([&step_metrics](const StepReport& step) {
+    step_metrics.Record(step.seconds(), step.tokens);
+  });
 
   ModelService service(**engine, request_metrics);
   return Serve(command,

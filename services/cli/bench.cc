@@ -23,10 +23,27 @@ using Clock = std::chrono::steady_clock;
 
 constexpr size_t kTokensBeforeArrival = 24;
 
+// What steps took together.
+struct Steps {
+  int count = 0;
+  double forward_seconds = 0;
+  double sampling_seconds = 0;
+};
+
+struct Phase {
+  double seconds = 0;
+  Steps steps;
+  double TokensPerSecond(int tokens) const { return tokens / seconds; }
+  double SamplingShare() const { return steps.sampling_seconds / seconds; }
+  // Of a step: all that is neither the model nor sampling, i.e. the scheduler and the delivery.
+  double AroundSeconds() const {
+    return (seconds - steps.forward_seconds - steps.sampling_seconds) / std::max(1, steps.count);
+  }
+};
+
 struct Row {
   int batch = 0;
-  double prefill_tokens_per_second = 0;
-  double decode_tokens_per_second = 0;
+  Phase prefill, decode;
   double usual_gap_seconds = 0;  // between two tokens of a session; 0: not measured
   double longest_gap_seconds = 0;
   int64_t peak_resident_bytes = 0;
@@ -136,13 +153,15 @@ class Bench {
 
  private:
   absl::Status CheckRoom(int batch) const;
-  // A call on each of `batch` sessions, all at once; returns how many seconds it took.
-  absl::StatusOr<double> RunCalls(int batch, int input_tokens, uint32_t new_tokens);
+  // A call on each of `batch` sessions, all at once.
+  absl::StatusOr<Phase> RunCalls(int batch, int input_tokens, uint32_t new_tokens);
   absl::Status DeleteSessions(int batch);
   absl::StatusOr<Row> Measure(int batch);
   // On the sessions of `batch`, which decode for ever meanwhile.
   absl::Status MeasureArrival(int batch, Row& row);
   std::vector<int> RandomIds(int count);
+  // Of the steps since the last time.
+  Steps TakeSteps();
 
   void Progress(const std::string& text) const;
   void PrintJson(const std::vector<Row>& rows) const;
@@ -151,7 +170,11 @@ class Bench {
 
   const BenchOptions& options_;
   const bool progress_ = isatty(STDERR_FILENO) != 0;
-  std::unique_ptr<Engine> engine_;
+  double load_seconds_ = 0;
+  int64_t load_peak_bytes_ = 0;
+  std::mutex steps_mutex_;
+  Steps steps_;                     // guarded by steps_mutex_
+  std::unique_ptr<Engine> engine_;  // its thread writes steps_
   std::mt19937 random_{1};
 };
 
@@ -195,7 +218,7 @@ std::vector<int> Bench::RandomIds(int count) {
   return ids;
 }
 
-absl::StatusOr<double> Bench::RunCalls(int batch, int input_tokens, uint32_t new_tokens) {
+absl::StatusOr<Phase> Bench::RunCalls(int batch, int input_tokens, uint32_t new_tokens) {
   const auto calls = std::make_shared<Calls>(batch);
   std::vector<GenerateRequest> requests(batch);
   for (int i = 0; i < batch; ++i) {
@@ -205,12 +228,19 @@ absl::StatusOr<double> Bench::RunCalls(int batch, int input_tokens, uint32_t new
     requests[i].max_new_tokens = new_tokens;
     requests[i].ignore_eos = true;
   }
+  TakeSteps();
   const Clock::time_point start = Clock::now();
   for (GenerateRequest& request : requests) {
     engine_->Generate(std::move(request), std::make_shared<BenchSink>(calls));
   }
   if (absl::Status status = calls->Wait(); !status.ok()) return status;
-  return std::chrono::duration<double>(Clock::now() - start).count();
+  const std::chrono::duration<double> took = Clock::now() - start;
+  return Phase{took.count(), TakeSteps()};
+}
+
+Steps Bench::TakeSteps() {
+  const std::lock_guard lock(steps_mutex_);
+  return std::exchange(steps_, {});
 }
 
 absl::Status Bench::DeleteSessions(int batch) {
@@ -229,17 +259,17 @@ absl::StatusOr<Row> Bench::Measure(int batch) {
   ForgetPeakResidentBytes();
   if (options_.depth > 0) {
     Progress(name + "filling the sessions");
-    const absl::StatusOr<double> filled = RunCalls(batch, options_.depth, 0);
+    const absl::StatusOr<Phase> filled = RunCalls(batch, options_.depth, 0);
     if (!filled.ok()) return filled.status();
   }
   Progress(name + "prefill");
-  const absl::StatusOr<double> prefill = RunCalls(batch, options_.prompt, 1);
+  const absl::StatusOr<Phase> prefill = RunCalls(batch, options_.prompt, 1);
   if (!prefill.ok()) return prefill.status();
   Progress(name + "decode");
-  const absl::StatusOr<double> decode = RunCalls(batch, 0, options_.generate);
+  const absl::StatusOr<Phase> decode = RunCalls(batch, 0, options_.generate);
   if (!decode.ok()) return decode.status();
-  row.prefill_tokens_per_second = static_cast<double>(batch) * options_.prompt / *prefill;
-  row.decode_tokens_per_second = static_cast<double>(batch) * options_.generate / *decode;
+  row.prefill = *prefill;
+  row.decode = *decode;
   if (options_.arrival > 0) {
     Progress(name + "arrival");
     if (absl::Status status = MeasureArrival(batch, row); !status.ok()) return status;
@@ -302,9 +332,17 @@ void Bench::PrintJson(const std::vector<Row>& rows) const {
     writer.Key("depth");
     writer.Int(options_.depth);
     writer.Key("prefill_tokens_per_second");
-    writer.Double(row.prefill_tokens_per_second);
+    writer.Double(row.prefill.TokensPerSecond(row.batch * options_.prompt));
+    writer.Key("prefill_seconds");
+    writer.Double(row.prefill.seconds);
+    writer.Key("prefill_step_seconds");
+    writer.Double(row.prefill.steps.forward_seconds + row.prefill.steps.sampling_seconds);
     writer.Key("decode_tokens_per_second");
-    writer.Double(row.decode_tokens_per_second);
+    writer.Double(row.decode.TokensPerSecond(row.batch * options_.generate));
+    writer.Key("decode_sampling_share");
+    writer.Double(row.decode.SamplingShare());
+    writer.Key("decode_around_seconds");
+    writer.Double(row.decode.AroundSeconds());
     if (options_.arrival > 0) {
       writer.Key("arrival_tokens");
       writer.Int(options_.arrival);
@@ -313,6 +351,10 @@ void Bench::PrintJson(const std::vector<Row>& rows) const {
       writer.Key("longest_gap_seconds");
       writer.Double(row.longest_gap_seconds);
     }
+    writer.Key("load_seconds");
+    writer.Double(load_seconds_);
+    writer.Key("load_peak_resident_bytes");
+    writer.Int64(load_peak_bytes_);
     writer.Key("peak_resident_bytes");
     writer.Int64(row.peak_resident_bytes);
     writer.EndObject();
@@ -323,17 +365,20 @@ void Bench::PrintJson(const std::vector<Row>& rows) const {
 
 void Bench::PrintHeader() const {
   const ModelInfo& info = engine_->model_info();
-  std::printf("%s, %s on %s (%s)\n", info.model_name.c_str(), info.dtype.c_str(),
-              info.device.c_str(), info.numerics.c_str());
-  std::printf("%6s %8s %8s %10s %16s %16s %10s\n", "batch", "depth", "prompt", "generated",
-              "prefill tokens/s", "decode tokens/s", "peak MiB");
+  std::printf("%s, %s on %s (%s); ready in %.2f s\n", info.model_name.c_str(), info.dtype.c_str(),
+              info.device.c_str(), info.numerics.c_str(), load_seconds_);
+  std::printf("%6s %8s %8s %10s %16s %16s %11s %10s %10s\n", "batch", "depth", "prompt",
+              "generated", "prefill tokens/s", "decode tokens/s", "sampling %", "around us",
+              "peak MiB");
   std::fflush(stdout);
 }
 
 void Bench::PrintRow(const Row& row) const {
-  std::printf("%6d %8d %8d %10d %16.1f %16.1f %10lld\n", row.batch, options_.depth, options_.prompt,
-              options_.generate, row.prefill_tokens_per_second, row.decode_tokens_per_second,
-              static_cast<long long>(row.peak_resident_bytes >> 20));
+  std::printf(
+      "%6d %8d %8d %10d %16.1f %16.1f %11.1f %10.0f %10lld\n", row.batch, options_.depth,
+      options_.prompt, options_.generate, row.prefill.TokensPerSecond(row.batch * options_.prompt),
+      row.decode.TokensPerSecond(row.batch * options_.generate), row.decode.SamplingShare() * 100,
+      row.decode.AroundSeconds() * 1e6, static_cast<long long>(row.peak_resident_bytes >> 20));
   if (options_.arrival > 0) {
     std::printf("       a token every %.1f ms; when a prompt of %d arrives, at worst %.1f ms\n",
                 row.usual_gap_seconds * 1e3, options_.arrival, row.longest_gap_seconds * 1e3);
@@ -343,15 +388,24 @@ void Bench::PrintRow(const Row& row) const {
 
 int Bench::Run() {
   Progress("loading the model");
+  const Clock::time_point start = Clock::now();
   absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(options_.engine);
+  load_seconds_ = std::chrono::duration<double>(Clock::now() - start).count();
+  load_peak_bytes_ = PeakResidentBytes();
   Progress("");
   if (!engine.ok()) return Fail(engine.status());
   engine_ = *std::move(engine);
+  engine_->set_step_observer([this](const StepReport& step) {
+    const std::lock_guard lock(steps_mutex_);
+    ++steps_.count;
+    steps_.forward_seconds += step.forward_seconds;
+    steps_.sampling_seconds += step.sampling_seconds;
+  });
   for (int batch : options_.batches) {
     if (absl::Status status = CheckRoom(batch); !status.ok()) return Fail(status);
   }
   // The first steps also touch memory for the first time: a full one does for all.
-  const absl::StatusOr<double> warm = RunCalls(1, std::min(options_.prompt, 512), 2);
+  const absl::StatusOr<Phase> warm = RunCalls(1, std::min(options_.prompt, 512), 2);
   if (!warm.ok()) return Fail(warm.status());
   if (absl::Status status = DeleteSessions(1); !status.ok()) return Fail(status);
 

@@ -21,7 +21,8 @@ struct BenchOptions {
 // each. Returns the program's exit code; what is wrong is told on stderr.
 //
 // Prefill: `batch` calls at once, each with `prompt` tokens at random, until each has its first
-// new token. Decode: `generate` tokens more for each, timed as a whole. Arrival: how long the
+// new token. Decode: `generate` tokens more for each, timed as a whole; the part of that time which
+// sampling takes, and what each step costs around the model and sampling. Arrival: how long the
 // longest wait for a next token becomes when a prompt arrives beside decoding sessions, and the
 // usual one before. Peak resident memory is that of the process while the row was measured.
 int RunBench(const BenchOptions& options);

@@ -30,8 +30,8 @@ constexpr double kSerialElements = 16e3;   // elements of a row-wise verb
 
 // Panels of a Matmul task: whole tiles of the widest kernel.
 constexpr int kTaskPanels = 8;
-// Rows of a Matmul task, where panels alone do not feed all threads.
-constexpr int kTaskRows = 96;
+// Tiles of rows of a Matmul task, where panels alone do not feed all threads.
+constexpr int kTaskTiles = 8;
 
 class CpuBackend : public Backend {
  public:
@@ -78,7 +78,8 @@ class CpuBackend : public Backend {
   // body(begin, end) over a partition of `rows` rows of `elements` elements each.
   template <typename Body>
   void ForRows(int rows, size_t elements, const Body& body);
-  const void* PadColumns(Tensor x);
+  // The rows as the kernels' matmul takes them.
+  const void* TileRows(Tensor x, const PackedWeight& w);
 
   const AttentionShape shape_;
   const Kernels& kernels_;
@@ -89,9 +90,9 @@ class CpuBackend : public Backend {
   PagedAttention attention_;
   Batch staged_;
   DeviceBatch device_batch_;
-  std::vector<float> cos_, sin_;  // [T, D / 2] of the staged batch
-  std::vector<char> padded_x_;
-  std::unique_ptr<Buffer> kv_;  // [layers, num_blocks, layout_.block_bytes()]
+  std::vector<float> cos_, sin_;     // [T, D / 2] of the staged batch
+  std::unique_ptr<Buffer> tiled_x_;  // grows with the largest step
+  std::unique_ptr<Buffer> kv_;       // [layers, num_blocks, layout_.block_bytes()]
   int kv_layers_ = 0;
   int kv_blocks_ = 0;
   std::vector<SamplerScratch> samplers_;  // [threads]
@@ -193,32 +194,31 @@ void CpuBackend::AddRmsNorm(Tensor out, Tensor residual, Tensor x, Tensor w, flo
           [&](int begin, int end) { kernels_.add_rms_norm(args, begin, end); });
 }
 
-// An odd row of bf16 is a pair short; the weight's padding is zero, what it meets must be finite.
-const void* CpuBackend::PadColumns(Tensor x) {
-  const size_t element = SizeOf(x.dtype);
-  const size_t from_row = x.cols * element;
-  const size_t to_row = from_row + element;
-  padded_x_.assign(x.rows * to_row, 0);
-  for (int r = 0; r < x.rows; ++r) {
-    std::memcpy(padded_x_.data() + r * to_row, x.as<char>() + r * from_row, from_row);
-  }
-  return padded_x_.data();
+const void* CpuBackend::TileRows(Tensor x, const PackedWeight& w) {
+  const int lines = PanelLines(w.cols, w.dtype);
+  const int padded_cols = w.dtype == DType::kBf16 ? 2 * lines : lines;
+  if (x.rows == 1 && padded_cols == x.cols) return x.data;
+  const size_t bytes = size_t(x.rows) * padded_cols * SizeOf(x.dtype);
+  if (tiled_x_ == nullptr || tiled_x_->bytes() < bytes) tiled_x_ = Allocate(bytes);
+  const TileRowsArgs args = {x.data, x.rows, x.cols, tiled_x_->data()};
+  const bool parallel = double(x.rows) * x.cols >= kSerialElements;
+  const int tasks = parallel ? 2 * pool_.threads() : 1;
+  pool_.For(parallel, tasks, [&](int task, int) {
+    kernels_.tile_rows(args, int(int64_t(lines) * task / tasks),
+                       int(int64_t(lines) * (task + 1) / tasks));
+  });
+  return tiled_x_->data();
 }
 
 void CpuBackend::Matmul(Tensor out, Tensor x, const PackedWeight& w) {
   KVASIR_CHECK(x.dtype == kernels_.activation && out.dtype == DType::kF32 &&
                w.dtype == kernels_.weight && x.cols == w.cols && out.cols == w.rows &&
                out.rows == x.rows);
-  const bool odd = w.dtype == DType::kBf16 && x.cols % 2 != 0;
-  const MatmulArgs args = {odd ? PadColumns(x) : x.data,
-                           size_t(odd ? x.cols + 1 : x.cols),
-                           w.data->data(),
-                           w.cols,
-                           out.as<float>(),
-                           w.rows};
+  const MatmulArgs args = {TileRows(x, w), x.rows, w.data->data(), w.cols, out.as<float>(), w.rows};
+  const int tiles = kernels_.count_row_tiles(x.rows);
   const int panels = PanelCount(w.rows);
   if (double(x.rows) * w.rows * w.cols < kSerialProducts) {
-    kernels_.matmul(args, 0, x.rows, 0, panels);
+    kernels_.matmul(args, 0, tiles, 0, panels);
     return;
   }
   // Enough tasks that threads of unequal speed end together, large enough to amortise a start.
@@ -226,13 +226,12 @@ void CpuBackend::Matmul(Tensor out, Tensor x, const PackedWeight& w) {
   const int per_task = (panels / wanted + kTaskPanels - 1) / kTaskPanels * kTaskPanels;
   const int task_panels = std::max(kTaskPanels, per_task);
   const int columns = (panels + task_panels - 1) / task_panels;
-  const int strips =
-      columns >= 2 * pool_.threads() ? 1 : std::max(1, (x.rows + kTaskRows - 1) / kTaskRows);
+  const int strips = columns >= 2 * pool_.threads() ? 1 : (tiles + kTaskTiles - 1) / kTaskTiles;
   pool_.ParallelFor(columns * strips, [&](int task, int) {
     const int panel = task / strips * task_panels;
     const int strip = task % strips;
-    kernels_.matmul(args, int(int64_t(x.rows) * strip / strips),
-                    int(int64_t(x.rows) * (strip + 1) / strips), panel,
+    kernels_.matmul(args, int(int64_t(tiles) * strip / strips),
+                    int(int64_t(tiles) * (strip + 1) / strips), panel,
                     std::min(panels, panel + task_panels));
   });
 }

@@ -17,6 +17,8 @@ constexpr Kernels MakeKernels(const char* name, DType activation, DType weight) 
   kernels.name = name;
   kernels.weight = weight;
   kernels.activation = activation;
+  kernels.count_row_tiles = &CountRowTiles;
+  kernels.tile_rows = &TileRows<Dot, Activation, kPairs>;
   kernels.matmul = &Matmul<Dot, kPairs>;
   kernels.add_rms_norm = &AddRmsNorm<Activation>;
   kernels.norm_rope_store = &NormRopeStore<Weight, kPairs>;

@@ -18,12 +18,20 @@ inline constexpr int kMaxHeadDim = 1024;
 
 // out[m, n] = sum over k of x[m, k] * w[n, k].
 struct MatmulArgs {
-  const void* x = nullptr;  // [M, K], of the kernels' activation dtype; even K where w is bf16
-  size_t x_stride = 0;      // elements
+  const void* x = nullptr;  // [M, K] as tile_rows lays it out
+  int rows = 0;             // M
   const void* w = nullptr;  // packed [N, K]
   int k = 0;
   float* out = nullptr;  // [M, N]
   int n = 0;
+};
+
+// Rows in the order in which Matmul reads them. One row of even length stays as it is.
+struct TileRowsArgs {
+  const void* x = nullptr;  // [M, K] activation dtype
+  int rows = 0;             // M
+  int k = 0;
+  void* out = nullptr;  // [M, K], K rounded up to a whole line
 };
 
 struct NormArgs {
@@ -89,7 +97,10 @@ struct Kernels {
   const char* name = nullptr;
   DType weight = DType::kBf16;      // of packed weights, K and V
   DType activation = DType::kBf16;  // of Matmul's x: what the instructions multiply with
-  void (*matmul)(const MatmulArgs&, int row_begin, int row_end, int panel_begin, int panel_end);
+  // Matmul takes its rows by tiles; one never is less than a whole task.
+  int (*count_row_tiles)(int rows);
+  void (*tile_rows)(const TileRowsArgs&, int line_begin, int line_end);
+  void (*matmul)(const MatmulArgs&, int tile_begin, int tile_end, int panel_begin, int panel_end);
   void (*add_rms_norm)(const NormArgs&, int row_begin, int row_end);
   void (*norm_rope_store)(const RopeArgs&, int row_begin, int row_end);
   // out[r, i] = silu(gate_up[r, i]) * gate_up[r, n + i], i in [0, n)

@@ -1,4 +1,9 @@
 // out = x w^T over packed weights. Compiled per kernel set.
+//
+// Rows of x come in tiles, laid out so that a tile is read straight on, as weights are:
+// [tile][line][row of the tile], the words of a line and row together. A few rows are one tile,
+// which streams the weights past itself; more rows are several, which pass by a block of weights
+// in turns, one fetching what the next block will be.
 #ifndef KVASIR_ENGINE_BACKEND_CPU_MATMUL_INL_H_
 #define KVASIR_ENGINE_BACKEND_CPU_MATMUL_INL_H_
 
@@ -7,92 +12,224 @@
 
 namespace kvasir::KVASIR_KERNEL_SET {
 
-// A block of weights that stays in L1 while all rows pass by: kBlockPanels x kBlockLines x 64 B.
-inline constexpr int kBlockPanels = 4;
-inline constexpr int kBlockLines = 128;
-// From so many rows on, widening a block once pays for the store and reload (measured on Zen 5,
-// where AVX2 never gains: 0).
+// Sums fit the registers: kStreamRows x 1, or kRowTile x kPanelTile. (GCC 12 spills six rows of
+// AVX2.)
 #if defined(__AVX512F__)
-inline constexpr int kWidenRows = 192;
+inline constexpr int kStreamRows = 16;
+inline constexpr int kRowTile = 12;
+inline constexpr int kPanelTile = 2;
 #else
-inline constexpr int kWidenRows = 0;
+inline constexpr int kStreamRows = 5;
+inline constexpr int kRowTile = 5;
+inline constexpr int kPanelTile = 1;
 #endif
+// Lines of a block, times the words that each takes of a row of x: both stay in L1 or L2.
+inline constexpr int kBlockWords = 1024;
+// How far ahead a tile that is alone fetches weights, past the caches, since it needs them once:
+// the latency of memory at its bandwidth.
+inline constexpr size_t kAheadBytes = 8192;
 
-template <class Panels>
-KVASIR_INLINE Product<Panels> MatmulProduct(const MatmulArgs& args, int row, size_t x_word_bytes,
-                                            Panels panels) {
-  Product<Panels> t;
-  t.x_stride = args.x_stride * x_word_bytes / sizeof(float);
-  t.x = static_cast<const float*>(args.x) + row * t.x_stride;
-  t.panels = panels;
-  t.out = args.out + size_t(row) * args.n;
-  t.out_stride = args.n;
-  t.columns = args.n;
-  return t;
+// The tiles of M rows, of nearly equal height.
+struct RowTiles {
+  explicit RowTiles(int m) : rows(m), count(m <= kStreamRows ? 1 : (m + kRowTile - 1) / kRowTile) {}
+  int First(int tile) const { return int(int64_t(rows) * tile / count); }
+
+  int rows;
+  int count;
+};
+
+// Weights of so many bytes are in a cache already: there the latency of a lone chain of sums would
+// show, so that a few rows take several panels at once.
+inline constexpr size_t kCachedBytes = 1 << 20;
+constexpr int CachedPanels(int rows) {
+  int panels = 4;
+  while (panels > 1 && panels * rows > kAccumulators) panels /= 2;
+  return panels;
 }
 
-// One block of bf16 panels in f32: [kBlockPanels][2 * lines][16].
-inline void WidenBlock(const char* base, size_t stride, int panels, int lines, float* wide) {
-  for (int p = 0; p < panels; ++p) {
-    const char* line = base + p * stride;
-    float* to = wide + size_t(p) * 2 * lines * 16;
-    for (int i = 0; i < lines; ++i, line += kLineBytes, to += 32) {
-      Store(to, WidenLow(line));
-      Store(to + 16, WidenHigh(line));
+struct TileArgs {
+  const float* x = nullptr;  // words of the tile's first line
+  const char* w = nullptr;   // first line of the first panel
+  size_t panel_bytes = 0;
+  int lines = 0;
+  const char* ahead = nullptr;  // fetched meanwhile: `fetched` lines from here on
+  int fetched = 0;
+  float* out = nullptr;
+  size_t out_stride = 0;
+  int columns = 0;          // of out, from its first on; the last panel's others are dropped
+  bool accumulate = false;  // out holds the sums so far
+};
+
+template <class Dot, int R, int P, bool kOnce>
+void MultiplyTile(const TileArgs& t) {
+  F32x16 sum[R][P];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) {
+      float* out = t.out + r * t.out_stride + p * 16;
+      sum[r][p] = t.accumulate ? LoadUpTo(out, t.columns - p * 16) : Zero();
+    }
+  }
+  const char* panel[P];
+#pragma GCC unroll 4
+  for (int p = 0; p < P; ++p) panel[p] = t.w + p * t.panel_bytes;
+  const float* x = t.x;
+  int line = 0;
+  for (; line < t.fetched; ++line, x += R * Dot::kWords) {
+    _mm_prefetch(t.ahead + line * kLineBytes, kOnce ? _MM_HINT_NTA : _MM_HINT_T0);
+    MultiplyLine<Dot>(sum, x, Dot::kWords, panel, line * kLineBytes);
+  }
+  for (; line < t.lines; ++line, x += R * Dot::kWords) {
+    MultiplyLine<Dot>(sum, x, Dot::kWords, panel, line * kLineBytes);
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) {
+      StoreUpTo(t.out + r * t.out_stride + p * 16, sum[r][p], t.columns - p * 16);
     }
   }
 }
 
-// Rows that do not fit one tile: the loop over k is cut into blocks of weights, sums rest in out.
+// MultiplyTile of `rows` rows. REQUIRES: 1 <= rows <= R.
+template <class Dot, int R, int P, bool kOnce>
+void MultiplyRows(const TileArgs& t, int rows) {
+  if constexpr (R > 1) {
+    if (rows < R) return MultiplyRows<Dot, R - 1, P, kOnce>(t, rows);
+  }
+  MultiplyTile<Dot, R, P, kOnce>(t);
+}
+
+// R rows past cached panels, P at a time.
+template <class Dot, int R, int P>
+void MultiplyStrip(TileArgs t, int panels) {
+  for (; panels >= P; panels -= P) {
+    MultiplyTile<Dot, R, P, false>(t);
+    t.w += P * t.panel_bytes;
+    t.out += P * 16;
+    t.columns -= P * 16;
+  }
+  if constexpr (P > 1) MultiplyStrip<Dot, R, P / 2>(t, panels);
+}
+
+template <class Dot, int R = kStreamRows>
+void MultiplyCached(const TileArgs& t, int rows, int panels) {
+  if constexpr (R > 1) {
+    if (rows < R) return MultiplyCached<Dot, R - 1>(t, rows, panels);
+  }
+  MultiplyStrip<Dot, R, CachedPanels(R)>(t, panels);
+}
+
+// Of the block that comes next, tile `i` of `count` fetches the part of one panel.
+KVASIR_INLINE void FetchPart(TileArgs& t, const char* next, int next_lines, int i, int count) {
+  const int panel = int(int64_t(i) * kPanelTile / count);
+  const int first = (panel * count + kPanelTile - 1) / kPanelTile;
+  const int sharers = ((panel + 1) * count + kPanelTile - 1) / kPanelTile - first;
+  const int begin = int(int64_t(next_lines) * (i - first) / sharers);
+  const int end = int(int64_t(next_lines) * (i - first + 1) / sharers);
+  t.ahead = next + panel * t.panel_bytes + begin * kLineBytes;
+  t.fetched = Smaller(end - begin, t.lines);
+}
+
+// The tiles [begin, end) past panels that lie at `w`, block of lines by block.
 template <class Dot>
-void MatmulBlocked(const MatmulArgs& args, size_t x_element, int lines, int row_begin, int rows,
-                   int panel_begin, int panel_end) {
-  constexpr bool kCanWiden = Dot::kSteps == 2 && kWidenRows > 0;
-  const bool widen = kCanWiden && rows >= kWidenRows;
-  const int most_lines = widen ? kBlockLines / 2 : kBlockLines;  // equal bytes once widened
-  alignas(64) float wide[kCanWiden ? kBlockPanels * kBlockLines * 16 : 1];
-  const size_t stride = lines * kLineBytes;
-  for (int panel = panel_begin; panel < panel_end; panel += kBlockPanels) {
-    const int panels = Smaller(kBlockPanels, panel_end - panel);
-    const char* group = static_cast<const char*>(args.w) + panel * stride;
-    for (int line = 0; line < lines; line += most_lines) {
-      const int block_lines = Smaller(most_lines, lines - line);
-      const char* base = group + line * kLineBytes;
-      const auto multiply = [&](auto dot, auto block, int count) {
-        auto t = MatmulProduct(args, row_begin, x_element, block);
-        t.x += size_t(line) * Dot::kWords;
-        t.lines = count;
-        t.out += panel * 16;
-        t.columns -= panel * 16;
-        t.accumulate = line > 0;
-        MultiplyMany<decltype(dot)>(t, rows, 0, panels);
-      };
-      if (widen) {
-        WidenBlock(base, stride, panels, block_lines, wide);
-        multiply(FloatDot{},
-                 LocalPanels{reinterpret_cast<const char*>(wide), block_lines * 2 * kLineBytes},
-                 block_lines * 2);
+void MultiplyTiles(const MatmulArgs& args, const RowTiles& tiles, int begin, int end, int lines,
+                   int first_panel, int panels) {
+  constexpr int kBlockLines = kBlockWords / Dot::kWords;
+  const int blocks = (lines + kBlockLines - 1) / kBlockLines;
+  TileArgs t;
+  t.panel_bytes = lines * kLineBytes;
+  t.out_stride = args.n;
+  t.columns = args.n - first_panel * 16;
+  const char* w = static_cast<const char*>(args.w) + first_panel * t.panel_bytes;
+  for (int block = 0; block < blocks; ++block) {
+    const int line = int(int64_t(lines) * block / blocks);
+    const int next_line = int(int64_t(lines) * (block + 1) / blocks);
+    const bool last = block + 1 == blocks;
+    t.w = w + line * kLineBytes;
+    t.lines = next_line - line;
+    t.accumulate = block > 0;
+    const char* next = last ? w + panels * t.panel_bytes : w + next_line * kLineBytes;
+    for (int tile = begin; tile < end; ++tile) {
+      const int row = tiles.First(tile);
+      const int rows = tiles.First(tile + 1) - row;
+      t.x = static_cast<const float*>(args.x) +
+            (size_t(row) * lines + size_t(rows) * line) * Dot::kWords;
+      t.out = args.out + size_t(row) * args.n + first_panel * 16;
+      FetchPart(t, next, t.lines, tile - begin, end - begin);
+      if (panels == kPanelTile) {
+        MultiplyRows<Dot, kRowTile, kPanelTile, false>(t, rows);
       } else {
-        const bool last = line + most_lines >= lines;
-        const char* next = last ? group + kBlockPanels * stride : base + most_lines * kLineBytes;
-        multiply(Dot{}, BlockPanels{base, next, stride}, block_lines);
+        MultiplyRows<Dot, kRowTile, 1, false>(t, rows);
       }
     }
   }
 }
 
 template <class Dot, int kPairs>
-void Matmul(const MatmulArgs& args, int row_begin, int row_end, int panel_begin, int panel_end) {
+void Matmul(const MatmulArgs& args, int tile_begin, int tile_end, int panel_begin, int panel_end) {
   const int lines = (args.k + kPairs - 1) / kPairs;
-  const size_t x_element = sizeof(float) * Dot::kWords / kPairs;
-  const int rows = row_end - row_begin;
-  if (rows <= kTileRows) {
-    auto t = MatmulProduct(args, row_begin, x_element,
-                           StreamedPanels{static_cast<const char*>(args.w), lines * kLineBytes});
-    t.lines = lines;
-    MultiplyFew<Dot, Fetch::kAll>(t, 0, rows, panel_begin, panel_end);
-  } else {
-    MatmulBlocked<Dot>(args, x_element, lines, row_begin, rows, panel_begin, panel_end);
+  const RowTiles tiles(args.rows);
+  if (tiles.count > 1) {
+    for (int panel = panel_begin; panel < panel_end; panel += kPanelTile) {
+      MultiplyTiles<Dot>(args, tiles, tile_begin, tile_end, lines, panel,
+                         Smaller(kPanelTile, panel_end - panel));
+    }
+    return;
+  }
+  TileArgs t;
+  t.x = static_cast<const float*>(args.x);
+  t.panel_bytes = lines * kLineBytes;
+  t.w = static_cast<const char*>(args.w) + panel_begin * t.panel_bytes;
+  t.lines = lines;
+  t.out = args.out + panel_begin * 16;
+  t.out_stride = args.n;
+  t.columns = args.n - panel_begin * 16;
+  if ((args.n + 15) / 16 * t.panel_bytes <= kCachedBytes) {
+    MultiplyCached<Dot>(t, args.rows, panel_end - panel_begin);
+    return;
+  }
+  t.fetched = lines;
+  for (int panel = panel_begin; panel < panel_end; ++panel) {
+    t.ahead = t.w + kAheadBytes;
+    MultiplyRows<Dot, kStreamRows, 1, true>(t, args.rows);
+    t.w += t.panel_bytes;
+    t.out += 16;
+    t.columns -= 16;
+  }
+}
+
+inline int CountRowTiles(int rows) { return RowTiles(rows).count; }
+
+// Rows in tiles for Matmul, lines [begin, end) of each. A last line that is half a pair is filled
+// with zero, as the weight's is.
+template <class Dot, class Activation, int kPairs>
+void TileRows(const TileRowsArgs& args, int begin, int end) {
+  constexpr int kUnit = Dot::kWords * sizeof(float);  // bytes of a line and row
+  constexpr int kRun = 64 / kUnit;
+  const int lines = (args.k + kPairs - 1) / kPairs;
+  const int whole = args.k / kPairs;  // lines
+  const size_t row_bytes = size_t(args.k) * sizeof(Activation);
+  const RowTiles tiles(args.rows);
+  for (int tile = 0; tile < tiles.count; ++tile) {
+    const int first = tiles.First(tile);
+    const int rows = tiles.First(tile + 1) - first;
+    char* to = static_cast<char*>(args.out) + size_t(first) * lines * kUnit;
+    for (int line = begin; line < end; line += kRun) {
+      const int run_end = Smaller(end, line + kRun);
+      for (int r = 0; r < rows; ++r) {
+        const char* from = static_cast<const char*>(args.x) + (first + r) * row_bytes;
+        for (int i = line; i < Smaller(run_end, whole); ++i) {
+          __builtin_memcpy(to + (size_t(i) * rows + r) * kUnit, from + i * kUnit, kUnit);
+        }
+        if (run_end > whole) {
+          char* last = to + (size_t(whole) * rows + r) * kUnit;
+          __builtin_memset(last, 0, kUnit);
+          __builtin_memcpy(last, from + whole * kUnit, row_bytes - whole * kUnit);
+        }
+      }
+    }
   }
 }
 

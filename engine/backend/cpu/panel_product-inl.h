@@ -1,4 +1,5 @@
-// The one matrix product: rows of x times packed panels of 16 columns, for weights, q K^T and P V.
+// The one matrix product: rows of x times packed panels of 16 columns, here for q K^T and P V; for
+// weights by matmul-inl.h, which shares MultiplyLine.
 //
 // Every element of the result is one f32 lane that takes the products in ascending order of k, so
 // its bits depend neither on the tile that computes it nor on where the loop over k is cut.
@@ -60,39 +61,11 @@ struct FloatDot {
   static KVASIR_INLINE F32x16 Multiply(F32x16 x, F32x16 w, F32x16 sum) { return Fma(x, w, sum); }
 };
 
-// Where the panels lie: operator()(s, p) is panel p of segment s of the loop over k. Where kAhead,
-// Ahead(s, p) is what will be wanted next and is fetched meanwhile, at the same offsets.
+// Where the panels lie: operator()(s, p) is panel p of segment s of the loop over k. Ahead(s, p) is
+// what will be wanted next and is fetched meanwhile, at the same offsets.
 
-// Weights that are read once, from memory: each panel fetches itself a little ahead.
-struct StreamedPanels {
-  static constexpr bool kAhead = true;
-  static constexpr bool kStreamed = true;
-  const char* base;
-  size_t stride;  // bytes from a panel to the next
-  KVASIR_INLINE const char* operator()(int, int p) const { return base + p * stride; }
-};
-// A block of weights that all rows pass by, and the block after it.
-struct BlockPanels {
-  static constexpr bool kAhead = true;
-  static constexpr bool kStreamed = false;
-  const char* base;
-  const char* next;
-  size_t stride;
-  KVASIR_INLINE const char* operator()(int, int p) const { return base + p * stride; }
-  KVASIR_INLINE const char* Ahead(int, int p) const { return next + p * stride; }
-};
-// The same, in scratch.
-struct LocalPanels {
-  static constexpr bool kAhead = false;
-  static constexpr bool kStreamed = false;
-  const char* base;
-  size_t stride;
-  KVASIR_INLINE const char* operator()(int, int p) const { return base + p * stride; }
-};
 // K of some blocks: a block is a panel, d is what is summed over. V of the blocks comes next.
 struct KeyPanels {
-  static constexpr bool kAhead = true;
-  static constexpr bool kStreamed = false;
   const char* const* keys;
   const char* const* values;
   KVASIR_INLINE const char* operator()(int, int p) const { return keys[p]; }
@@ -100,8 +73,6 @@ struct KeyPanels {
 };
 // V of some blocks: a block is a segment. K of other blocks comes next.
 struct ValuePanels {
-  static constexpr bool kAhead = true;
-  static constexpr bool kStreamed = false;
   const char* const* values;
   const char* const* next_keys;
   size_t stride;
@@ -138,31 +109,39 @@ constexpr int TilePanels(int rows) {
   return panels;
 }
 
-// One line, all of the tile.
+// A step of one line, all of the tile.
 template <class Dot, int R, int P, int kStep>
-KVASIR_INLINE void MultiplyLine(F32x16 (&sum)[R][P], const float* x, size_t x_stride,
+KVASIR_INLINE void MultiplyStep(F32x16 (&sum)[R][P], const float* x, size_t x_stride,
                                 const char* const (&panel)[P], size_t offset) {
   if constexpr (R >= P) {  // whichever is fewer stays in registers
     typename Dot::Columns w[P];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int p = 0; p < P; ++p) w[p] = Dot::template LoadColumns<kStep>(panel[p] + offset);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const auto word = Dot::Broadcast(x + r * x_stride + kStep);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int p = 0; p < P; ++p) sum[r][p] = Dot::Multiply(word, w[p], sum[r][p]);
     }
   } else {
     typename Dot::Columns word[R];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r) word[r] = Dot::Broadcast(x + r * x_stride + kStep);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int p = 0; p < P; ++p) {
       const auto w = Dot::template LoadColumns<kStep>(panel[p] + offset);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int r = 0; r < R; ++r) sum[r][p] = Dot::Multiply(word[r], w, sum[r][p]);
     }
   }
+}
+
+// One line, all of the tile. Row r of x begins at x + r * x_stride, in words.
+template <class Dot, int R, int P>
+KVASIR_INLINE void MultiplyLine(F32x16 (&sum)[R][P], const float* x, size_t x_stride,
+                                const char* const (&panel)[P], size_t offset) {
+  MultiplyStep<Dot, R, P, 0>(sum, x, x_stride, panel, offset);
+  if constexpr (Dot::kSteps == 2) MultiplyStep<Dot, R, P, 1>(sum, x, x_stride, panel, offset);
 }
 
 // Lines [begin, end), fetching A other panels at the same offsets.
@@ -174,15 +153,9 @@ KVASIR_INLINE void MultiplyLines(F32x16 (&sum)[R][P], const float* x, size_t x_s
     const size_t offset = line * kLineBytes;
 #pragma GCC unroll 8
     for (int a = 0; a < A; ++a) _mm_prefetch(ahead[a] + offset, _MM_HINT_T0);
-    MultiplyLine<Dot, R, P, 0>(sum, x + size_t(line) * Dot::kWords, x_stride, panel, offset);
-    if constexpr (Dot::kSteps == 2) {
-      MultiplyLine<Dot, R, P, 1>(sum, x + size_t(line) * Dot::kWords, x_stride, panel, offset);
-    }
+    MultiplyLine<Dot>(sum, x + size_t(line) * Dot::kWords, x_stride, panel, offset);
   }
 }
-
-// A streamed panel's distance: 16 lines x the panels of a tile cover the latency of memory.
-inline constexpr int kAheadLines = 16;
 
 // How much of what comes next a tile fetches: where several row tiles pass by, each of the first
 // two takes every other panel.
@@ -210,24 +183,13 @@ void MultiplyTile(const Product<Panels>& t, int row, int first_panel, int half) 
     const char* ahead[P];
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p) panel[p] = t.panels(s, first_panel + p);
-    if constexpr (Panels::kStreamed) {
-      const int cut = t.lines > kAheadLines ? t.lines - kAheadLines : 0;
+    if constexpr (A > 0) {
 #pragma GCC unroll 8
-      for (int p = 0; p < P; ++p) ahead[p] = panel[p] + kAheadLines * kLineBytes;
-      MultiplyLines<Dot, R, P, A>(sum, x, t.x_stride, panel, ahead, 0, cut);
-      // The last lines fetch the first ones of the panels that come P later.
-#pragma GCC unroll 8
-      for (int p = 0; p < P; ++p) ahead[p] = panel[p] + P * t.panels.stride - cut * kLineBytes;
-      MultiplyLines<Dot, R, P, A>(sum, x, t.x_stride, panel, ahead, cut, t.lines);
-    } else {
-      if constexpr (A > 0) {
-#pragma GCC unroll 8
-        for (int a = 0; a < A; ++a) {
-          ahead[a] = t.panels.Ahead(s, first_panel + (P > 1 ? a * kStep + half : 0));
-        }
+      for (int a = 0; a < A; ++a) {
+        ahead[a] = t.panels.Ahead(s, first_panel + (P > 1 ? a * kStep + half : 0));
       }
-      MultiplyLines<Dot, R, P, A>(sum, x, t.x_stride, panel, ahead, 0, t.lines);
     }
+    MultiplyLines<Dot, R, P, A>(sum, x, t.x_stride, panel, ahead, 0, t.lines);
     x += size_t(t.lines) * Dot::kWords;
   }
 #pragma GCC unroll 8
@@ -265,14 +227,11 @@ void MultiplyMany(const Product<Panels>& t, int rows, int begin, int end) {
   const int tiles = (rows + kTileRows - 1) / kTileRows;
   for (int i = 0, row = 0; i < tiles; ++i) {
     const int next = int(int64_t(rows) * (i + 1) / tiles);
-    if constexpr (Panels::kAhead) {
-      if (i < 2) {
-        MultiplyFew<Dot, Fetch::kHalf>(t, row, next - row, begin, end, i);
-        row = next;
-        continue;
-      }
+    if (i < 2) {
+      MultiplyFew<Dot, Fetch::kHalf>(t, row, next - row, begin, end, i);
+    } else {
+      MultiplyFew<Dot, Fetch::kNothing>(t, row, next - row, begin, end);
     }
-    MultiplyFew<Dot, Fetch::kNothing>(t, row, next - row, begin, end);
     row = next;
   }
 }

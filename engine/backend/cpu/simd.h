@@ -33,7 +33,7 @@
 
 namespace kvasir::KVASIR_KERNEL_SET {
 
-KVASIR_INLINE int Smaller(int a, int b) { return a < b ? a : b; }
+KVASIR_INLINE constexpr int Smaller(int a, int b) { return a < b ? a : b; }
 
 // The first `count` lanes from memory, the others zero; count may exceed 16.
 KVASIR_INLINE F32x16 LoadUpTo(const float* p, int count) {
