@@ -32,7 +32,8 @@ esac
 
 scripts/setup.sh bench
 cmake --preset release >/dev/null
-cmake --build build/release --parallel "$(nproc)" --target kvasir machine_limits library_gemm
+cmake --build build/release --parallel "$(nproc)" \
+  --target kvasir machine_limits library_gemm grpc_overhead_bench
 python=build/tools/bench/bin/python
 shapes=(0.6b)
 [[ ${1:-} == --quick ]] || shapes+=(4b)

@@ -25,6 +25,7 @@ void Scheduler::Remove(Call& call) {
 
 bool Scheduler::Plan(StepPlan& plan) {
   plan.entries.clear();
+  plan.decodes = 0;
   plan.block_copies.clear();
   plan.admitted.clear();
   Admit(plan);
@@ -39,9 +40,8 @@ bool Scheduler::Plan(StepPlan& plan) {
     budget -= rows;
     slots -= rows;
   }
-  if (!plan.entries.empty()) {
-    budget = std::min(budget, pace_.PromptRows(static_cast<int>(plan.entries.size())));
-  }
+  plan.decodes = static_cast<int>(plan.entries.size());
+  if (plan.decodes > 0) budget = std::min(budget, pace_.PromptRows());
   while (budget > 0 && slots > 0) {
     Call* call = TakePrompt();
     if (call == nullptr) break;
@@ -64,7 +64,9 @@ Call* Scheduler::TakePrompt() {
   return next;
 }
 
-void Scheduler::Record(const StepPlan& plan, double seconds) { pace_.Record(plan.rows(), seconds); }
+void Scheduler::Record(const StepPlan& plan, double seconds) {
+  pace_.Record(plan.decodes, plan.rows() - plan.decodes, seconds);
+}
 
 void Scheduler::Admit(StepPlan& plan) {
   int active = static_cast<int>(
@@ -136,7 +138,12 @@ Call* Scheduler::Victim(const Call& call) const {
 }
 
 void Scheduler::Preempt(Call& call, StepPlan& plan) {
-  std::erase_if(plan.entries, [&](const StepEntry& entry) { return entry.call == &call; });
+  const auto entry = std::find_if(plan.entries.begin(), plan.entries.end(),
+                                  [&](const StepEntry& each) { return each.call == &call; });
+  if (entry != plan.entries.end()) {
+    if (entry - plan.entries.begin() < plan.decodes) --plan.decodes;
+    plan.entries.erase(entry);
+  }
   cache_.Truncate(*call.session, 0);
   std::erase(running_, &call);
   if (!call.one_shot) table_.Unpin(*call.session);

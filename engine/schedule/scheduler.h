@@ -31,6 +31,7 @@ struct StepEntry {
 
 struct StepPlan {
   std::vector<StepEntry> entries;
+  int decodes = 0;  // the first entries, a row each; the others are parts of prompts
   std::vector<std::pair<int, int>> block_copies;  // (from, to), to be made in this order
   std::vector<Call*> admitted;                    // for the first time or again
 

@@ -4,28 +4,27 @@
 
 namespace kvasir {
 
-void StepPace::Record(int rows, double seconds) {
-  for (double* sum : {&weight_, &rows_, &seconds_, &rows_rows_, &rows_seconds_}) *sum *= kMemory;
-  weight_ += 1;
-  rows_ += rows;
-  seconds_ += seconds;
-  rows_rows_ += double(rows) * rows;
-  rows_seconds_ += rows * seconds;
+void StepPace::Record(int decodes, int prompt_rows, double seconds) {
+  if (decodes == 0) return;
+  if (prompt_rows == 0) {
+    const double before = usual_rows_ > 0 ? Usual(decodes) : seconds;
+    usual_ = std::min((before + seconds) / 2, before * kUsualGrowth);
+    usual_rows_ = decodes;
+    return;
+  }
+  if (usual_rows_ == 0) return;
+  const double usual = Usual(decodes);
+  const double per_row = std::max(0.0, seconds - usual) / prompt_rows;
+  per_row_ = per_row_ == 0 ? per_row : (per_row_ + per_row) / 2;
+  const double added = (kStretch - 1) * usual;
+  const double most = kGrowth * allowed_;
+  allowed_ = added < most * per_row_ ? added / per_row_ : most;
+  allowed_ = std::clamp<double>(allowed_, kLeastPromptRows, 1 << 20);
 }
 
-double StepPace::FittingRows(int decodes) const {
-  const double spread = weight_ * rows_rows_ - rows_ * rows_;  // of the rows, times weight^2
-  const double slope = weight_ * rows_seconds_ - rows_ * seconds_;
-  if (spread <= 1e-6 * rows_ * rows_ || slope <= 0) return 0;
-  const double per_row = slope / spread;
-  const double base = std::max(0.0, (seconds_ - per_row * rows_) / weight_);
-  return (kStretch - 1) * (base / per_row + decodes);
-}
-
-int StepPace::PromptRows(int decodes) {
-  const double rows = std::min<double>(FittingRows(decodes), 2 * allowed_);
-  allowed_ = std::max(kLeastPromptRows, static_cast<int>(rows));
-  return ++asked_ % 4 == 0 ? allowed_ / 2 : allowed_;
+int StepPace::PromptRows() {
+  if (usual_rows_ == 0 || ++asked_ % kPause == 0) return 0;
+  return static_cast<int>(allowed_);
 }
 
 }  // namespace kvasir

@@ -3,32 +3,39 @@
 
 namespace kvasir {
 
-// How many rows of prompts a step may take without holding up the calls that decode in it: at most
-// as many as make the step kStretch times as long as it would be without them.
+// How many rows of prompts a step may take without holding up the calls that decode in it: as many
+// as make the step kStretch times as long as one that only decodes.
 //
-// A step's time is taken as base + per_row * rows, a line fitted to the steps so far by least
-// squares, of which old ones count ever less. Bits do not depend on it (invariant I1): any cut of
-// the work gives the same.
+// Feedback on what the last steps took: a step that decodes alone tells the usual time, one with
+// rows of prompts what each of these added. That is no straight line (rows are free while memory is
+// the limit, and a deep prompt's keys are read however few its rows), so the number of rows moves
+// towards what would just fit rather than jump there. Every kPause-th step takes no rows of prompts
+// and measures the usual time anew.
+//
+// Bits do not depend on it (invariant I1): any cut of the work gives the same.
 class StepPace {
  public:
-  static constexpr double kStretch = 1.7;
-  // So many rows are allowed whatever the fit says, so that prompts advance and the fit learns.
-  static constexpr int kLeastPromptRows = 16;
+  static constexpr double kStretch = 1.5;
+  static constexpr double kGrowth = 1.5;  // of the rows, from one step to the next, at most
+  // Of the usual time, from one measurement to the next: one late step is not a new habit.
+  static constexpr double kUsualGrowth = 1.15;
+  static constexpr int kPause = 8;  // steps
+  // So many rows are allowed however long they take, so that prompts advance.
+  static constexpr int kLeastPromptRows = 4;
 
-  void Record(int rows, double seconds);
-  // At most twice as many as the time before: a fit to few steps may be far off. Every fourth time
-  // half as many as would fit: steps that are all of one size would tell nothing of what a row
-  // costs. REQUIRES: decodes > 0.
-  int PromptRows(int decodes);
+  // A step of `decodes` rows that decode and `prompt_rows` others took `seconds`.
+  void Record(int decodes, int prompt_rows, double seconds);
+  // For a step in which others decode.
+  int PromptRows();
 
  private:
-  // As many as the fit allows.
-  double FittingRows(int decodes) const;
+  // What a step takes that only decodes.
+  double Usual(int decodes) const { return usual_ + per_row_ * (decodes - usual_rows_); }
 
-  // Sums over past steps, each weighted by kMemory to the power of its age in steps.
-  static constexpr double kMemory = 0.95;
-  double weight_ = 0, rows_ = 0, seconds_ = 0, rows_rows_ = 0, rows_seconds_ = 0;
-  int allowed_ = kLeastPromptRows;
+  double usual_ = 0;    // seconds of a step of usual_rows_, all decoding
+  int usual_rows_ = 0;  // 0: not known yet
+  double per_row_ = 0;  // seconds that a row of a prompt adds
+  double allowed_ = kLeastPromptRows;
   int asked_ = 0;  // times
 };
 

@@ -69,7 +69,7 @@ def panel(title: str, by: str, figures: list[dict]) -> Panel:
         title,
         [str(f[by]) for f in figures],
         {
-            "limit": [f["limit"] for f in figures],
+            "limit": [statistics.median(f["limits"]) for f in figures],
             "Kvasir": [statistics.median(f["ours"]) for f in figures],
             "llama.cpp": [best(f["peer"]) for f in figures],
         },

@@ -23,8 +23,9 @@ struct BenchOptions {
 // Prefill: `batch` calls at once, each with `prompt` tokens at random, until each has its first
 // new token. Decode: `generate` tokens more for each, timed as a whole; the part of that time which
 // sampling takes, and what each step costs around the model and sampling. Arrival: how long the
-// longest wait for a next token becomes when a prompt arrives beside decoding sessions, and the
-// usual one before. Peak resident memory is that of the process while the row was measured.
+// gaps between two tokens of decoding sessions become while a prompt that arrives is read, and the
+// usual ones before and after. Peak resident memory is that of the process while the row was
+// measured; in JSON also while the model was loaded.
 int RunBench(const BenchOptions& options);
 
 }  // namespace kvasir::cli

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,16 +22,21 @@ TEST(Scheduler, MixesDecodesWithChunksOfAPrompt) {
   Call& talker = world.Start(world.AddSession("talker", 0), 5, 50);
   world.Step();
   Call& reader = world.Start(world.AddSession("reader", 0), 100, 5);
-  int read = 0;
+  int read = 0, steps = 0, pauses = 0;
   while (reader.generated == 0) {
     ASSERT_TRUE(world.Step());
+    ++steps;
     EXPECT_EQ(world.RowsOf(talker), 1);
     const int chunk = world.RowsOf(reader);
-    EXPECT_GE(chunk, std::min(StepPace::kLeastPromptRows / 2, 100 - read));
+    pauses += chunk == 0;
+    if (chunk > 0) {
+      EXPECT_GE(chunk, std::min(StepPace::kLeastPromptRows, 100 - read));
+    }
     EXPECT_LE(chunk, 31);
     read += chunk;
   }
   EXPECT_EQ(read, 100);
+  EXPECT_LE(pauses, steps / StepPace::kPause + 2);
 }
 
 TEST(Scheduler, EvictsIdleSessionsBeforeAnyoneWaits) {
@@ -192,17 +199,76 @@ TEST(Scheduler, TenantsShareFairly) {
   EXPECT_EQ(world.finished.size(), 42);
 }
 
-TEST(StepPace, FindsTheLineAndKeepsTheStretch) {
+// Steps of 8 that decode and a prompt that never ends; the rows that each of the last 100 took.
+std::vector<int> RowsAfterAWhile(const std::function<double(int)>& seconds) {
   StepPace pace;
-  EXPECT_EQ(pace.PromptRows(8), StepPace::kLeastPromptRows);
-  for (int rows : {8, 24, 8, 40, 8, 24}) pace.Record(rows, 0.04 + 0.0004 * rows);
-  EXPECT_EQ(pace.PromptRows(8), 2 * StepPace::kLeastPromptRows);  // not all at once
   std::vector<int> rows;
-  for (int i = 0; i < 12; ++i) rows.push_back(pace.PromptRows(8));
-  const double fitting = 0.7 * (0.04 / 0.0004 + 8);
-  for (int i = 8; i < 12; ++i) EXPECT_NEAR(rows[i], (i + 3) % 4 == 0 ? fitting / 2 : fitting, 1);
-  for (int i = 0; i < 1000; ++i) pace.Record(i % 2 == 0 ? 8 : 40, 0.01);  // rows cost nothing
-  EXPECT_GE(pace.PromptRows(8), StepPace::kLeastPromptRows / 2);
+  for (int i = 0; i < 400; ++i) {
+    const int count = pace.PromptRows();
+    pace.Record(8, count, seconds(count));
+    if (i >= 300) rows.push_back(count);
+  }
+  return rows;
+}
+
+TEST(StepPace, TakesAsManyRowsAsTheStretchAllows) {
+  for (const int row : RowsAfterAWhile([](int rows) { return 0.04 + 0.0004 * rows; })) {
+    EXPECT_TRUE(row == 0 || std::abs(row - (StepPace::kStretch - 1) * 0.04 / 0.0004) <= 1) << row;
+  }
+}
+
+TEST(StepPace, ADeepPromptDoesNotPassForTheUsualStep) {
+  // 0.01 s of each step with a part of the prompt are the keys of what it has read already.
+  const auto seconds = [](int rows) { return rows > 0 ? 0.038 + 0.001 * rows : 0.028; };
+  for (const int row : RowsAfterAWhile(seconds)) {
+    EXPECT_LE(seconds(row), StepPace::kStretch * seconds(0) * 1.05);
+  }
+}
+
+TEST(StepPace, DoesNotLeapWhereRowsAreFreeAtFirst) {
+  StepPace pace;
+  const auto seconds = [](int rows) { return 0.026 + 0.0012 * std::max(0, rows - 12); };
+  for (int i = 0; i < 100; ++i) {
+    const int rows = pace.PromptRows();
+    EXPECT_LE(seconds(rows), 2 * seconds(0)) << i;
+    pace.Record(8, rows, seconds(rows));
+  }
+}
+
+TEST(StepPace, PromptsAdvanceWhateverTheyTake) {
+  for (const int row : RowsAfterAWhile([](int rows) { return 0.01 + rows; })) {
+    EXPECT_TRUE(row == 0 || row == StepPace::kLeastPromptRows) << row;
+  }
+}
+
+TEST(StepPace, OtherDecodesAreJudgedByTheLastOnes) {
+  StepPace pace;
+  const auto seconds = [](int decodes, int rows) { return 0.04 + 0.0004 * (decodes + rows); };
+  for (int i = 0; i < 100; ++i) {
+    const int rows = pace.PromptRows();
+    pace.Record(8, rows, seconds(8, rows));
+  }
+  pace.Record(16, 4, seconds(16, 4));
+  EXPECT_NEAR(pace.PromptRows(), (StepPace::kStretch - 1) * seconds(16, 0) / 0.0004, 1);
+}
+
+TEST(StepPace, OneLateStepChangesLittle) {
+  StepPace pace;
+  const auto seconds = [](int rows) { return 0.02 + 0.001 * rows; };
+  for (int i = 0; i < 200; ++i) {
+    const int rows = pace.PromptRows();
+    EXPECT_LE(seconds(rows), 1.9 * seconds(0)) << i;
+    pace.Record(8, rows, i % 50 == 7 ? 0.1 : seconds(rows));  // 7: a pause
+  }
+}
+
+TEST(StepPace, MeasuresAStepWithoutPromptsNowAndThen) {
+  StepPace pace;
+  EXPECT_EQ(pace.PromptRows(), 0);
+  pace.Record(1, 0, 0.01);
+  int pauses = 0;
+  for (int i = 0; i < 10 * StepPace::kPause; ++i) pauses += pace.PromptRows() == 0;
+  EXPECT_EQ(pauses, 10);
 }
 
 }  // namespace

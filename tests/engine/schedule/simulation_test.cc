@@ -33,8 +33,9 @@ constexpr int kMaxCalls = 24;
 constexpr int kMaxTokens = 200;  // of a session and a call together: it must fit the pool alone
 constexpr int kPoolBlocks = 24;
 // No call that its reader does not hold up takes longer: twice what computing all that may wait,
-// each from its first token, takes at the slowest, one call at a time.
-constexpr int kMostSteps = 2 * kMaxCalls * (kMaxTokens + kMaxTokens / StepPace::kLeastPromptRows);
+// each from its first token, takes at the slowest, one call at a time, pauses counted.
+constexpr int kMostSteps = 2 * kMaxCalls * (kMaxTokens + kMaxTokens / StepPace::kLeastPromptRows) *
+                           StepPace::kPause / (StepPace::kPause - 1);
 
 class Simulation {
  public:
