@@ -126,8 +126,9 @@ TEST(Scheduler, PromptsDoNotHoldUpDecodes) {
     for (Call* talker : talkers) EXPECT_EQ(world.RowsOf(*talker), 1);
     ASSERT_LT(++steps, 2000);
   }
-  // 20 ms and 1 ms a row: 0.7 * (20 + 8) rows fit, half of it in every fourth step.
-  EXPECT_LT(steps, 2000 / (0.8 * 0.875 * 0.7 * 28));
+  // 20 ms and 1 ms a row; a tenth less for finding the pace.
+  const double rows = (StepPace::kStretch - 1) * (20 + 8) * (1 - 1.0 / StepPace::kPause);
+  EXPECT_LT(steps, 2000 / (0.9 * rows));
 }
 
 TEST(Scheduler, APromptThatOthersHaveReadIsNotReadAgain) {
