@@ -44,8 +44,8 @@ struct StepPlan {
 //
 // Nobody is ever deadlocked: blocks of idle sessions go first, then those of calls whose readers
 // are slow, then those of the youngest running call, which waits and is recomputed later. The
-// oldest call always advances. Tenants share fairly, calls of one tenant come in their order
-// (WaitQueue).
+// oldest call always advances, StepPace's pauses apart. Tenants share fairly, calls of one tenant
+// come in their order (WaitQueue).
 class Scheduler {
  public:
   Scheduler(KvCache& cache, SessionTable& table, const SchedulerLimits& limits)

@@ -9,8 +9,8 @@ namespace kvasir {
 // Feedback on what the last steps took: a step that decodes alone tells the usual time, one with
 // rows of prompts what each of these added. That is no straight line (rows are free while memory is
 // the limit, and a deep prompt's keys are read however few its rows), so the number of rows moves
-// towards what would just fit rather than jump there. Every kPause-th step takes no rows of prompts
-// and measures the usual time anew.
+// towards what would just fit rather than jumping there. Of the steps that decode, every kPause-th
+// takes no rows of prompts and measures the usual time anew.
 //
 // Bits do not depend on it (invariant I1): any cut of the work gives the same.
 class StepPace {
@@ -29,14 +29,15 @@ class StepPace {
   int PromptRows();
 
  private:
-  // What a step takes that only decodes.
-  double Usual(int decodes) const { return usual_ + per_row_ * (decodes - usual_rows_); }
+  // What a step takes that only decodes: between as long as the last one and in proportion to it.
+  // REQUIRES: usual_rows_ > 0.
+  double Usual(int decodes) const;
 
   double usual_ = 0;    // seconds of a step of usual_rows_, all decoding
   int usual_rows_ = 0;  // 0: not known yet
   double per_row_ = 0;  // seconds that a row of a prompt adds
   double allowed_ = kLeastPromptRows;
-  int asked_ = 0;  // times
+  int asked_ = 0;  // times, modulo kPause
 };
 
 }  // namespace kvasir

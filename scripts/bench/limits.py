@@ -22,7 +22,7 @@ def run_json(command: list[str]) -> list[dict[str, float]]:
 
 
 def peaks() -> dict[str, float]:
-    """The machine's rates on registers, and what the others need."""
+    """The machine's rates on registers; also sets OMP_NUM_THREADS for library_gemm."""
     measured = run_json([str(BIN / "machine_limits")])[0]
     os.environ["OMP_NUM_THREADS"] = str(int(measured["threads"]))
     return measured

@@ -57,7 +57,7 @@ class Figure:
     what: str
     batch: int
     depth: int
-    limited_by: str = ""
+    limited_by: list[str] = field(default_factory=list)  # of each run of ours
     ours: list[float] = field(default_factory=list)
     limits: list[float] = field(default_factory=list)  # tokens a second, during each run of ours
     peer: dict[str, list[float]] = field(default_factory=dict)  # by mode
@@ -121,16 +121,15 @@ class Bench:
 
     threads: int
     figures: list[Figure] = field(default_factory=list)
-    limits: list[dict[str, float]] = field(default_factory=list)  # between any two runs
+    limits: list[dict[str, float]] = field(default_factory=list)  # during each run
     rows: dict[str, list[dict[str, float]]] = field(default_factory=dict)  # ours, by scenario
 
     def run(self, command: list[str]) -> tuple[list[dict[str, float]], dict[str, float]]:
         """A program's rows, and the limits meanwhile."""
-        if not self.limits:
-            self.limits.append(limits_now())
+        before = limits_now()
         rows = run_json(command)
-        self.limits.append(limits_now())
-        return rows, mean(self.limits[-2], self.limits[-1])
+        self.limits.append(mean(before, limits_now()))
+        return rows, self.limits[-1]
 
     def measure(self, shape_name: str, s: Scenario) -> None:
         """Runs a scenario, one program after the other, again and again."""
@@ -160,7 +159,7 @@ def add_run(figure: Figure, s: Scenario, mode: str, rate: float, machine: dict[s
     """A rate, of ours where there is no mode, and its limit."""
     depth = s.depth + (s.prompt if figure.what == "decode" else 0)
     tokens = s.prompt if figure.what == "prefill" else s.generate
-    limit, figure.limited_by = limit_of(
+    limit, limited_by = limit_of(
         SHAPES[figure.shape], figure.what, figure.batch, depth, tokens, machine
     )
     if mode:
@@ -169,6 +168,7 @@ def add_run(figure: Figure, s: Scenario, mode: str, rate: float, machine: dict[s
     else:
         figure.ours.append(rate)
         figure.limits.append(limit)
+        figure.limited_by.append(limited_by)
 
 
 def make_warm(folder: Path, own: str, other: str) -> None:
@@ -286,10 +286,11 @@ def table(figures: list[Figure]) -> str:
     ]
     for f in figures:
         mode = f.best_mode()
+        limited_by = " or ".join(sorted(set(f.limited_by)))
         lines.append(
             f"| {f.shape} | {f.what} | {f.batch} | {f.depth} | {spread(f.ours)} | "
             f"{spread(f.peer[mode])}; {mode} | {100 * f.fraction():.0f} % | "
-            f"{100 * f.peer_fraction(mode):.0f} % | {f.limited_by} | {f.ratio():.2f} |"
+            f"{100 * f.peer_fraction(mode):.0f} % | {limited_by} | {f.ratio():.2f} |"
         )
     return "\n".join(lines)
 

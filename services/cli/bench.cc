@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <cstdio>
 #include <fstream>
@@ -44,10 +45,10 @@ struct Phase {
 struct Row {
   int batch = 0;
   Phase prefill, decode;
-  // Between two tokens of a session; 0: not measured.
-  double usual_gap_seconds = 0;    // the median, before the arrival and when all is over
-  double late_gap_seconds = 0;     // in between, the 99th percentile
-  double longest_gap_seconds = 0;  // in between, the longest
+  // Between two tokens of a session.
+  double usual_gap_seconds = 0;    // the median while nobody reads a prompt
+  double late_gap_seconds = 0;     // the 99th percentile while the guest's prompt is read
+  double longest_gap_seconds = 0;  // then
   int64_t peak_resident_bytes = 0;
 };
 
@@ -144,10 +145,11 @@ int64_t PeakResidentBytes() {
   return 0;
 }
 
-// The smallest value that a share `q` of all do not exceed; 0 of none.
+// The smallest value that at least a share `q` of all do not exceed, 0 if there are none. Reorders
+// the values.
 double Quantile(std::vector<double>& values, double q) {
   if (values.empty()) return 0;
-  const size_t rank = static_cast<size_t>(q * (values.size() - 1));
+  const size_t rank = static_cast<size_t>(std::max(1.0, std::ceil(q * values.size()))) - 1;
   std::nth_element(values.begin(), values.begin() + rank, values.end());
   return values[rank];
 }
@@ -379,7 +381,7 @@ void Bench::PrintHeader() const {
   std::printf("%s, %s on %s (%s); ready in %.2f s\n", info.model_name.c_str(), info.dtype.c_str(),
               info.device.c_str(), info.numerics.c_str(), load_seconds_);
   std::printf("%6s %8s %8s %10s %16s %16s %11s %10s %10s\n", "batch", "depth", "prompt",
-              "generated", "prefill tokens/s", "decode tokens/s", "sampling %", "around us",
+              "generated", "prefill tokens/s", "decode tokens/s", "sampling %", "other us",
               "peak MiB");
   std::fflush(stdout);
 }

@@ -61,7 +61,7 @@ double BestRate(double units, const std::function<void(int)>& body) {
   return best;
 }
 
-constexpr size_t kAheadBytes = 8192;  // the latency of memory at its bandwidth
+constexpr size_t kAheadBytes = 8192;  // as much as memory delivers within its latency
 
 __attribute__((target("avx2"))) void Read(const char* data, size_t bytes) {
   __m256i a = _mm256_setzero_si256(), b = a;

@@ -26,7 +26,8 @@ struct MatmulArgs {
   int n = 0;
 };
 
-// Rows in the order in which Matmul reads them. One row of even length stays as it is.
+// Rows in the order in which Matmul reads them. One row whose K fills whole lines is taken as it
+// is.
 struct TileRowsArgs {
   const void* x = nullptr;  // [M, K] activation dtype
   int rows = 0;             // M
@@ -97,7 +98,7 @@ struct Kernels {
   const char* name = nullptr;
   DType weight = DType::kBf16;      // of packed weights, K and V
   DType activation = DType::kBf16;  // of Matmul's x: what the instructions multiply with
-  // Matmul takes its rows by tiles; one never is less than a whole task.
+  // Matmul takes rows by tiles: a tile is never split between tasks.
   int (*count_row_tiles)(int rows);
   void (*tile_rows)(const TileRowsArgs&, int line_begin, int line_end);
   void (*matmul)(const MatmulArgs&, int tile_begin, int tile_end, int panel_begin, int panel_end);

@@ -3,7 +3,7 @@
 // Rows of x come in tiles, laid out so that a tile is read straight on, as weights are:
 // [tile][line][row of the tile], the words of a line and row together. A few rows are one tile,
 // which streams the weights past itself; more rows are several, which pass by a block of weights
-// in turns, one fetching what the next block will be.
+// in turn, each fetching its share of the next block.
 #ifndef KVASIR_ENGINE_BACKEND_CPU_MATMUL_INL_H_
 #define KVASIR_ENGINE_BACKEND_CPU_MATMUL_INL_H_
 
@@ -23,10 +23,10 @@ inline constexpr int kStreamRows = 5;
 inline constexpr int kRowTile = 5;
 inline constexpr int kPanelTile = 1;
 #endif
-// Lines of a block, times the words that each takes of a row of x: both stay in L1 or L2.
+// A block is kBlockWords / Dot::kWords lines: it and a tile's part of x stay in L1 or L2.
 inline constexpr int kBlockWords = 1024;
-// How far ahead a tile that is alone fetches weights, past the caches, since it needs them once:
-// the latency of memory at its bandwidth.
+// How far ahead a tile that is alone fetches weights, past the caches, since it needs them once: as
+// much as memory delivers within its latency.
 inline constexpr size_t kAheadBytes = 8192;
 
 // The tiles of M rows, of nearly equal height.
@@ -121,18 +121,19 @@ void MultiplyCached(const TileArgs& t, int rows, int panels) {
   MultiplyStrip<Dot, R, CachedPanels(R)>(t, panels);
 }
 
-// Of the block that comes next, tile `i` of `count` fetches the part of one panel.
-KVASIR_INLINE void FetchPart(TileArgs& t, const char* next, int next_lines, int i, int count) {
+// Of the block that comes next, tile `i` of `count` fetches a part of one panel.
+KVASIR_INLINE void FetchPart(TileArgs& t, const char* next, int i, int count) {
   const int panel = int(int64_t(i) * kPanelTile / count);
   const int first = (panel * count + kPanelTile - 1) / kPanelTile;
   const int sharers = ((panel + 1) * count + kPanelTile - 1) / kPanelTile - first;
-  const int begin = int(int64_t(next_lines) * (i - first) / sharers);
-  const int end = int(int64_t(next_lines) * (i - first + 1) / sharers);
+  const int begin = int(int64_t(t.lines) * (i - first) / sharers);
+  const int end = int(int64_t(t.lines) * (i - first + 1) / sharers);
   t.ahead = next + panel * t.panel_bytes + begin * kLineBytes;
-  t.fetched = Smaller(end - begin, t.lines);
+  t.fetched = end - begin;
 }
 
-// The tiles [begin, end) past panels that lie at `w`, block of lines by block.
+// The tiles [begin, end) times `panels` panels from `first_panel` on, a block of lines after
+// another.
 template <class Dot>
 void MultiplyTiles(const MatmulArgs& args, const RowTiles& tiles, int begin, int end, int lines,
                    int first_panel, int panels) {
@@ -157,7 +158,7 @@ void MultiplyTiles(const MatmulArgs& args, const RowTiles& tiles, int begin, int
       t.x = static_cast<const float*>(args.x) +
             (size_t(row) * lines + size_t(rows) * line) * Dot::kWords;
       t.out = args.out + size_t(row) * args.n + first_panel * 16;
-      FetchPart(t, next, t.lines, tile - begin, end - begin);
+      FetchPart(t, next, tile - begin, end - begin);
       if (panels == kPanelTile) {
         MultiplyRows<Dot, kRowTile, kPanelTile, false>(t, rows);
       } else {

@@ -48,7 +48,7 @@ struct WidenedDot {
   static KVASIR_INLINE F32x16 Multiply(F32x16 x, F32x16 w, F32x16 sum) { return Fma(x, w, sum); }
 };
 
-// x and panels in f32. Gives the bits of WidenedDot on widened panels.
+// x and panels in f32.
 struct FloatDot {
   static constexpr int kWords = 1;
   using Columns = F32x16;

@@ -47,7 +47,12 @@ TEST_P(CpuMatmulTest, AgreesWithDoublePrecision) {
                         {40, 96, 521},
                         {1, 777, 640},
                         {203, 90, 270},
-                        {97, 40, 96}}) {
+                        {97, 40, 96},
+                        // Weights that are streamed, and blocks of k.
+                        {1, 257, 4101},
+                        {5, 300, 2600},
+                        {16, 257, 4101},
+                        {40, 33, 4101}}) {
     SCOPED_TRACE(testing::Message() << "M " << s.m << " N " << s.n << " K " << s.k);
     const Matrix w = Matrix::Normal(s.n, s.k, GetParam().dtype, 1);
     Matrix x = Matrix::Normal(s.m, s.k, activation, 2);
@@ -62,7 +67,8 @@ TEST_P(CpuMatmulTest, AgreesWithDoublePrecision) {
 
 TEST_P(CpuMatmulTest, RowDoesNotDependOnItsBatchNorOnThreads) {
   constexpr int kRows = 211;
-  for (const auto& [n, k] : {std::pair{200, 390}, {70, 1029}}) {
+  // The last one is streamed by few rows, and cut into blocks of k for many.
+  for (const auto& [n, k] : {std::pair{200, 390}, {70, 1029}, {150, 4101}}) {
     const Matrix w = Matrix::Normal(n, k, GetParam().dtype, 3);
     std::vector<std::string> expected;
     for (const int threads : {1, 2, 5}) {

@@ -249,7 +249,7 @@ TEST(StepPace, OtherDecodesAreJudgedByTheLastOnes) {
     const int rows = pace.PromptRows();
     pace.Record(8, rows, seconds(8, rows));
   }
-  pace.Record(16, 4, seconds(16, 4));
+  pace.Record(16, 50, seconds(16, 50));
   EXPECT_NEAR(pace.PromptRows(), (StepPace::kStretch - 1) * seconds(16, 0) / 0.0004, 1);
 }
 
@@ -260,6 +260,40 @@ TEST(StepPace, OneLateStepChangesLittle) {
     const int rows = pace.PromptRows();
     EXPECT_LE(seconds(rows), 1.9 * seconds(0)) << i;
     pace.Record(8, rows, i % 50 == 7 ? 0.1 : seconds(rows));  // 7: a pause
+  }
+}
+
+TEST(StepPace, ManyShortPromptsDoNotMakeRoomForALongOne) {
+  StepPace pace;
+  for (int i = 0; i < 100; ++i) {
+    const int rows = std::min(pace.PromptRows(), 3);
+    pace.Record(8, rows, 0.026);  // so few rows are free
+  }
+  EXPECT_LE(pace.PromptRows(), 2 * StepPace::kLeastPromptRows);
+}
+
+TEST(StepPace, FindsItsPaceAgainWhenMostHaveEnded) {
+  StepPace pace;
+  const auto seconds = [](int decodes, int rows) { return 0.02 + 0.0005 * (decodes + 8 * rows); };
+  for (int i = 0; i < 100; ++i) {
+    const int rows = pace.PromptRows();
+    pace.Record(64, rows, seconds(64, rows));
+  }
+  for (int i = 0; i < 10'000; ++i) pace.Record(2, 0, seconds(2, 0));
+  int most = 0;
+  for (int i = 0; i < 100; ++i) {
+    const int rows = pace.PromptRows();
+    if (i > 0) most = std::max(most, rows);
+    pace.Record(2, rows, seconds(2, rows));
+  }
+  EXPECT_EQ(most, StepPace::kLeastPromptRows);  // 0.5 * 21 ms / 4 ms
+  for (int decodes : {2, 64, 2, 64}) {
+    for (int i = 0; i < 100; ++i) {
+      const int rows = pace.PromptRows();
+      EXPECT_GE(rows, 0);
+      EXPECT_LE(rows, 16);
+      pace.Record(decodes, rows, seconds(decodes, rows));
+    }
   }
 }
 
