@@ -109,8 +109,10 @@ Engine::Core::Core(const EngineOptions& options, std::unique_ptr<Model> model)
              limits_.max_logits()),
       cache_(model_->kv_blocks, options.share_prefixes ? std::optional(DrawSeed()) : std::nullopt),
       table_(cache_),
-      scheduler_(cache_, table_, limits_),
-      thread_([this] { Run(); }) {}
+      scheduler_(cache_, table_, limits_) {
+  Publish();  // whoever asks before the first step is told of an idle engine, not of none
+  thread_ = std::thread([this] { Run(); });
+}
 
 Engine::Core::~Core() {
   Post([this] { stopping_ = true; });

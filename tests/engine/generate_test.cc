@@ -47,6 +47,14 @@ class GenerateTest : public ::testing::Test {
   }
 };
 
+TEST(Engine, ItsFiguresAreThereFromTheStart) {
+  for (int i = 0; i < 20; ++i) {  // the engine's thread may or may not have run by then
+    const absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(RandomModel::Options());
+    ASSERT_TRUE(engine.ok());
+    EXPECT_GT((*engine)->stats().kv_blocks_total, 0);
+  }
+}
+
 TEST_F(GenerateTest, OneShotKeepsNothing) {
   const Outcome outcome =
       engine().Generate({.input_ids = {1, 2, 3}, .max_new_tokens = 5, .ignore_eos = true});
