@@ -28,7 +28,7 @@ constexpr char kArithmeticVersion[] = "1";
 constexpr double kSerialProducts = 400e3;  // multiplications of a Matmul
 constexpr double kSerialElements = 16e3;   // elements of a row-wise verb
 
-// Panels of a Matmul task: whole tiles of the widest kernel.
+// Panels of a Matmul task: a multiple of what any tile takes at once.
 constexpr int kTaskPanels = 8;
 // Tiles of rows of a Matmul task, where panels alone do not feed all threads.
 constexpr int kTaskTiles = 8;

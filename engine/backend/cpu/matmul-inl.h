@@ -41,11 +41,7 @@ struct RowTiles {
 // Weights of so many bytes are in a cache already: there the latency of a lone chain of sums would
 // show, so that a few rows take several panels at once.
 inline constexpr size_t kCachedBytes = 1 << 20;
-constexpr int CachedPanels(int rows) {
-  int panels = 4;
-  while (panels > 1 && panels * rows > kAccumulators) panels /= 2;
-  return panels;
-}
+inline constexpr int kCachedPanels = 4;
 
 struct TileArgs {
   const float* x = nullptr;  // words of the tile's first line
@@ -118,7 +114,7 @@ void MultiplyCached(const TileArgs& t, int rows, int panels) {
   if constexpr (R > 1) {
     if (rows < R) return MultiplyCached<Dot, R - 1>(t, rows, panels);
   }
-  MultiplyStrip<Dot, R, CachedPanels(R)>(t, panels);
+  MultiplyStrip<Dot, R, TilePanels(R, kCachedPanels)>(t, panels);
 }
 
 // Of the block that comes next, tile `i` of `count` fetches a part of one panel.

@@ -102,9 +102,10 @@ inline constexpr int kAccumulators = 6;
 inline constexpr int kMaxPanels = 4;
 #endif
 inline constexpr int kTileRows = 6;
-// A power of two: the 8 blocks of an attention tile split evenly.
-constexpr int TilePanels(int rows) {
-  int panels = kMaxPanels;
+// As many panels, `most` at most, as fit beside each other; a power of two: the 8 blocks of an
+// attention tile split evenly.
+constexpr int TilePanels(int rows, int most = kMaxPanels) {
+  int panels = most;
   while (panels * rows > kAccumulators) panels /= 2;
   return panels;
 }
