@@ -5,8 +5,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "engine/backend/cpu/cpu_backend.h"
 #include "engine/check.h"
+#include "engine/open_backend.h"
 
 namespace kvasir {
 namespace {
@@ -14,7 +14,7 @@ namespace {
 absl::StatusOr<int> CountKvBlocks(const EngineOptions& options, const ModelConfig& config,
                                   const Backend& backend) {
   const int64_t block_bytes = static_cast<int64_t>(backend.KvBlockBytes(config.layers));
-  const int64_t memory = options.kv_memory > 0 ? options.kv_memory : backend.FreeMemory() / 2;
+  const int64_t memory = options.kv_memory > 0 ? options.kv_memory : backend.DefaultKvMemory();
   const int64_t blocks = memory / block_bytes;
   if (blocks < 1) {
     return absl::InvalidArgumentError(absl::StrCat("--kv-memory: ", memory,
@@ -31,6 +31,37 @@ DType ChooseDType(DTypeChoice choice, const ModelConfig& config) {
     return config.dtype == DType::kF32 ? DType::kF32 : DType::kBf16;
   }
   return choice == DTypeChoice::kF32 ? DType::kF32 : DType::kBf16;
+}
+
+SchedulerLimits LimitsOf(const EngineOptions& options) {
+  return {options.max_step_tokens, options.max_running, options.max_queue};
+}
+
+BackendChoice ChooseBackend(const EngineOptions& options, const ModelConfig& config,
+                            const SchedulerLimits& limits) {
+  const AttentionShape attention = {.heads = config.heads,
+                                    .kv_heads = config.kv_heads,
+                                    .head_dim = config.head_dim,
+                                    .rope_theta = config.rope_theta,
+                                    .norm_eps = config.norm_eps};
+  return {.device = options.device,
+          .cpu = {.attention = attention,
+                  .dtype = ChooseDType(options.dtype, config),
+                  .threads = options.threads,
+                  .kernel = options.cpu_kernel,
+                  .touch_kv = options.touch_kv},
+          .gpu = {.attention = attention,
+                  .hidden = config.hidden,
+                  .ffn = config.ffn,
+                  .vocab = config.vocab,
+                  .layers = config.layers,
+                  .max_positions = static_cast<int>(config.max_positions),
+                  .max_step_tokens = limits.max_step_tokens,
+                  .max_sequences = limits.max_running,
+                  .max_logits = limits.max_logits(),
+                  .deterministic = options.deterministic,
+                  .memory_fraction = options.gpu_memory_fraction},
+          .plugin = options.gpu_plugin};
 }
 
 std::string ModelName(const std::filesystem::path& dir) {
@@ -62,19 +93,17 @@ absl::StatusOr<std::unique_ptr<Engine::Core::Model>> Engine::Core::Load(
   if (!generation.ok()) return generation.status();
   model->generation = *std::move(generation);
 
-  CpuBackendOptions cpu;
-  cpu.attention = {.heads = config->heads,
-                   .kv_heads = config->kv_heads,
-                   .head_dim = config->head_dim,
-                   .rope_theta = config->rope_theta,
-                   .norm_eps = config->norm_eps};
-  cpu.dtype = ChooseDType(options.dtype, *config);
-  cpu.threads = options.threads;
-  cpu.kernel = options.cpu_kernel;
-  cpu.touch_kv = options.touch_kv;
-  absl::StatusOr<std::unique_ptr<Backend>> backend = CreateCpuBackend(cpu);
-  if (!backend.ok()) return backend.status();
-  model->backend = *std::move(backend);
+  const SchedulerLimits limits = LimitsOf(options);
+  const BackendChoice choice = ChooseBackend(options, *config, limits);
+  absl::StatusOr<OpenedBackend> opened = OpenBackend(choice);
+  if (!opened.ok()) return opened.status();
+  model->backend = std::move(opened->backend);
+  const absl::Status planned = model->backend->Plan(
+      {.weights = ParameterCount(*config) * static_cast<int64_t>(SizeOf(choice.cpu.dtype)),
+       .workspace = Qwen3::WorkspaceBytes(*config, model->backend->activation_dtype(),
+                                          limits.max_step_tokens, limits.max_logits()),
+       .kv = options.kv_memory});
+  if (!planned.ok()) return planned;
 
   absl::StatusOr<Weights> weights =
       LoadWeights(options.model_dir, model->config, *model->backend, options.progress);
@@ -95,15 +124,16 @@ absl::StatusOr<std::unique_ptr<Engine::Core::Model>> Engine::Core::Load(
                  .eos_token_ids = model->generation.eos_token_ids,
                  .default_sampling = model->generation.sampling,
                  .device = model->backend->device(),
-                 .dtype = NameOf(cpu.dtype),
+                 .dtype = NameOf(choice.cpu.dtype),
                  .numerics = model->backend->numerics(),
+                 .device_fallback = opened->fallback,
                  .kv_tokens = kv_tokens};
   return model;
 }
 
 Engine::Core::Core(const EngineOptions& options, std::unique_ptr<Model> model)
     : model_(std::move(model)),
-      limits_{options.max_step_tokens, options.max_running, options.max_queue},
+      limits_(LimitsOf(options)),
       stall_timeout_(options.stall_timeout),
       qwen3_(model_->config, model_->weights, *model_->backend, options.max_step_tokens,
              limits_.max_logits()),

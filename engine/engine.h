@@ -26,9 +26,14 @@ enum class DTypeChoice { kAuto, kBf16, kF32 };
 struct EngineOptions {
   std::filesystem::path model_dir;
   DTypeChoice dtype = DTypeChoice::kAuto;  // auto: the checkpoint's; f16 runs as bf16
+  std::string device = "cpu";              // as BackendChoice says
+  std::string gpu_plugin;                  // the GPU's library; empty: where it is installed
+  bool deterministic = false;              // on a GPU: no bit depends on what runs together
+  double gpu_memory_fraction = 0.9;        // of a GPU's memory
   std::string cpu_kernel = "auto";
-  int threads = 0;            // 0: one per available core
-  int64_t kv_memory = 0;      // bytes; 0: half of what is free once the weights are loaded
+  int threads = 0;  // 0: one per available core
+  // Bytes; 0: half of what is free once the weights are loaded, on a GPU all that is left.
+  int64_t kv_memory = 0;
   bool touch_kv = false;      // all of it is in memory from the start, not only what has been used
   int max_step_tokens = 512;  // rows of one step
   int max_running = 64;       // calls in one step
@@ -49,6 +54,7 @@ struct ModelInfo {
   std::string device;
   std::string dtype;
   std::string numerics;
+  std::string device_fallback;  // why it is not a GPU, where one was looked for
   uint64_t kv_tokens = 0;
 };
 

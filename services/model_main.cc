@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/engine.h"
+#include "services/device_flag.h"
 #include "services/engine_metrics.h"
 #include "services/load_progress.h"
 #include "services/metrics.h"
@@ -28,6 +29,8 @@ constexpr char kExamples[] =
 struct ModelFlags {
   std::string dtype = "auto";
   std::string device = "auto";
+  bool deterministic = false;
+  double gpu_memory_fraction = 0.9;
   std::string cpu_kernel = "auto";
   int threads = 0;
   uint64_t kv_memory = 0;
@@ -38,11 +41,20 @@ struct ModelFlags {
 void AddModelFlags(ServiceCommand& command, ModelFlags& flags) {
   command.AddFlag("--dtype", flags.dtype, "Arithmetic; auto: the checkpoint's")
       ->check(CLI::IsMember({"auto", "bf16", "f32"}));
-  command.AddFlag("--device", flags.device, "Where the model runs; auto: cpu")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  command
+      .AddFlag("--device", flags.device,
+               "Where the model runs: auto, cpu, cuda, cuda:N; auto: a GPU where there is one")
+      ->check(CLI::Validator(IsDevice, ""));
+  command.AddSwitch("--deterministic", flags.deterministic,
+                    "On a GPU: no bit of an answer depends on what else is computed");
+  command
+      .AddFlag("--gpu-memory-fraction", flags.gpu_memory_fraction,
+               "Of a GPU's memory, for weights, KV cache and all else")
+      ->check(CLI::Range(0.05, 1.0));
   command.AddFlag("--threads", flags.threads, "0: one for each core")->check(CLI::Range(0, 1024));
   command.AddSizeFlag("--kv-memory", flags.kv_memory,
-                      "Memory for the KV cache, e.g. 512MiB or 2GB; 0: half of what is free");
+                      "Memory for the KV cache, e.g. 512MiB or 2GB; 0: half of what is free, on a "
+                      "GPU all of it");
   command.AddFlag("--max-queue", flags.max_queue, "Generate calls that may wait")
       ->check(CLI::Range(1, 1'000'000));
   command
@@ -50,7 +62,7 @@ void AddModelFlags(ServiceCommand& command, ModelFlags& flags) {
                "Seconds for which a reader may take nothing before its call is ended")
       ->check(CLI::Range(0.1, 86400.0));
   command.AddFlag("--cpu-kernel", flags.cpu_kernel, "Matrix kernels; auto: the CPU's best")
-      ->check(CLI::IsMember({"auto", "avx512bf16", "avx512", "avx2"}));
+      ->check(CLI::IsMember({"auto", "amx", "avx512bf16", "avx512", "avx2"}));
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServiceCommand& command,
@@ -60,6 +72,9 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServiceCommand& command
   options.dtype = flags.dtype == "f32"    ? DTypeChoice::kF32
                   : flags.dtype == "bf16" ? DTypeChoice::kBf16
                                           : DTypeChoice::kAuto;
+  options.device = flags.device;
+  options.deterministic = flags.deterministic;
+  options.gpu_memory_fraction = flags.gpu_memory_fraction;
   options.cpu_kernel = flags.cpu_kernel;
   options.threads = flags.threads;
   options.kv_memory = static_cast<int64_t>(flags.kv_memory);
@@ -71,6 +86,9 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServiceCommand& command
 }
 
 void LogModel(const ModelInfo& info) {
+  if (!info.device_fallback.empty()) {
+    spdlog::info("the CPU computes: {}", info.device_fallback);
+  }
   spdlog::info("model {} ({}): {} on {}, {}; context {}, KV pool {} tokens", info.model_name,
                info.fingerprint, info.dtype, info.device, info.numerics, info.max_context,
                info.kv_tokens);
@@ -87,9 +105,6 @@ int Main(int argc, char** argv) {
   ModelFlags flags;
   AddModelFlags(command, flags);
   if (const std::optional<int> code = command.Parse(argc, argv)) return *code;
-  if (flags.device == "cuda") {
-    return command.Fail("--device: cuda is not built in; use cpu or auto");
-  }
 
   absl::StatusOr<std::unique_ptr<Engine>> engine = LoadEngine(command, flags);
   if (!engine.ok()) return command.Fail(std::string(engine.status().message()));

@@ -29,6 +29,10 @@ class ServiceCommand {
         ->envname(EnvironmentName(name))
         ->capture_default_str();
   }
+  // A flag that is on or off.
+  CLI::Option* AddSwitch(const std::string& name, bool& value, const std::string& description) {
+    return app_.add_flag(name, value, description)->envname(EnvironmentName(name));
+  }
   // A size with an optional suffix: KB is 1000 bytes, KiB is 1024.
   CLI::Option* AddSizeFlag(const std::string& name, uint64_t& bytes,
                            const std::string& description);

@@ -8,7 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "engine/batch.h"
 #include "engine/sampling.h"
 #include "engine/tensor.h"
@@ -75,6 +76,13 @@ struct DeviceBatch {
   int max_blocks = 0;
 };
 
+// Bytes on the device.
+struct MemoryPlan {
+  int64_t weights = 0;
+  int64_t workspace = 0;  // activations of the largest step
+  int64_t kv = 0;         // the pool; 0: what is left
+};
+
 // What to do with one row of logits.
 struct SamplingRow {
   int logits_row = 0;
@@ -123,10 +131,18 @@ class Backend {
   // The parts stacked along N (q, k, v into one), rounded to the backend's dtype.
   // REQUIRES: parts not empty, equal cols.
   virtual PackedWeight Pack(std::span<const HostMatrix> parts) = 0;
+  // For MatmulSiluMul alone.  REQUIRES: equal shapes.
+  virtual PackedWeight PackGateUp(const HostMatrix& gate, const HostMatrix& up) {
+    const HostMatrix parts[] = {gate, up};
+    return Pack(parts);
+  }
   // A norm's weights as f32: 1 x n.
   virtual std::unique_ptr<Buffer> UploadVector(const HostMatrix& vector) = 0;
-  // Bytes of device memory that could be had now.
-  virtual int64_t FreeMemory() const = 0;
+  // What the device will have to hold besides KV: asked before anything is allocated.
+  // RESOURCE_EXHAUSTED where it cannot.
+  virtual absl::Status Plan(const MemoryPlan& /*plan*/) { return absl::OkStatus(); }
+  // Bytes that the KV pool takes where nobody says how many, once the weights are there.
+  virtual int64_t DefaultKvMemory() const = 0;
   // Blocks for `layers` layers. Called once. Pages are touched only when used. RESOURCE_EXHAUSTED
   // where the device's memory is smaller.
   virtual absl::Status AllocateKv(int layers, int num_blocks) = 0;
@@ -135,6 +151,14 @@ class Backend {
   virtual size_t KvBlockBytes(int layers) const = 0;
   // The batch may change or die once this returns.
   virtual const DeviceBatch& Stage(const Batch& batch) = 0;
+
+  // Runs one step: `forward` calls the verbs on the batch as the device sees it, and must be a
+  // function of its counts alone. A backend may record what it calls and repeat that for a batch of
+  // the same counts, and may have added rows that come to nothing.
+  using Forward = absl::FunctionRef<void(const DeviceBatch&)>;
+  virtual void Run(const Batch& batch, Forward forward) { forward(Stage(batch)); }
+  // Called once, when all memory is there: the time to record.
+  virtual void Prepare(Forward /*forward*/) {}
 
   // --- one layer's verbs, in the order of the forward pass --------------------------------------
   // x[t] = table[tokens[t]].  x: [T, hidden] f32
@@ -155,6 +179,11 @@ class Backend {
   virtual void Attention(Tensor out, Tensor qkv, KvLayer kv, const DeviceBatch& batch) = 0;
   // out = silu(gate) * up.  out: [T, F] activation dtype; gate_up: [T, 2F] f32, gate first
   virtual void SiluMul(Tensor out, Tensor gate_up) = 0;
+  // SiluMul of x w^T, with w from PackGateUp.  out: [T, F]; gate_up: [T, 2F] f32, scratch.
+  virtual void MatmulSiluMul(Tensor out, Tensor gate_up, Tensor x, const PackedWeight& w) {
+    Matmul(gate_up, x, w);
+    SiluMul(out, gate_up);
+  }
   // out[r] = x[logit_rows[r]].  out: [R, n], x: [T, n], same dtype
   virtual void GatherRows(Tensor out, Tensor x, const DeviceBatch& batch) = 0;
 

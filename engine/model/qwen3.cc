@@ -26,12 +26,28 @@ Qwen3::Qwen3(const ModelConfig& config, const Weights& weights, Backend& backend
   mlp_ = backend.Allocate(t * config.ffn * activation);
   last_ = backend.Allocate(r * config.hidden * activation);
   logits_ = backend.Allocate(r * config.vocab * f32);
+  backend.Prepare([this](const DeviceBatch& batch) { Layers(batch); });
+}
+
+int64_t Qwen3::WorkspaceBytes(const ModelConfig& config, DType activation, int max_tokens,
+                              int max_logits) {
+  const int64_t f32 = sizeof(float);
+  const auto act = static_cast<int64_t>(SizeOf(activation));
+  const int64_t row = (2 * f32 + act) * config.hidden + f32 * config.qkv_rows() +
+                      act * config.heads * config.head_dim + (2 * f32 + act) * config.ffn;
+  return max_tokens * row + max_logits * (act * config.hidden + f32 * config.vocab);
 }
 
 Tensor Qwen3::Forward(const Batch& batch) {
-  const int T = batch.num_tokens();
-  const int R = batch.num_logits();
-  KVASIR_CHECK(T > 0 && T <= max_tokens_ && R <= max_logits_);
+  KVASIR_CHECK(batch.num_tokens() > 0 && batch.num_tokens() <= max_tokens_ &&
+               batch.num_logits() <= max_logits_);
+  backend_.Run(batch, [this](const DeviceBatch& staged) { Layers(staged); });
+  return View(logits_, DType::kF32, batch.num_logits(), config_.vocab);
+}
+
+void Qwen3::Layers(const DeviceBatch& batch) {
+  const int T = batch.num_tokens;
+  const int R = batch.num_logits;
   const DType act = backend_.activation_dtype();
   const float eps = config_.norm_eps;
   const Tensor residual = View(residual_, DType::kF32, T, config_.hidden);
@@ -45,8 +61,7 @@ Tensor Qwen3::Forward(const Batch& batch) {
     if (probe_) probe_(layer < 0 ? name : std::to_string(layer) + "." + name, value);
   };
 
-  const DeviceBatch& staged = backend_.Stage(batch);
-  backend_.Embed(residual, weights_.embedding, staged);
+  backend_.Embed(residual, weights_.embedding, batch);
   probe(-1, "embed", residual);
   Tensor added;  // what the block before adds to the residual stream; nothing yet
   for (int i = 0; i < config_.layers; ++i) {
@@ -54,26 +69,22 @@ Tensor Qwen3::Forward(const Batch& batch) {
     const KvLayer kv = backend_.Kv(i);
     backend_.AddRmsNorm(normed, residual, added, layer.input_norm.tensor(), eps);
     backend_.Matmul(qkv, normed, layer.qkv);
-    backend_.NormRopeStore(qkv, layer.q_norm.tensor(), layer.k_norm.tensor(), kv, staged);
-    backend_.Attention(attended, qkv, kv, staged);
+    backend_.NormRopeStore(qkv, layer.q_norm.tensor(), layer.k_norm.tensor(), kv, batch);
+    backend_.Attention(attended, qkv, kv, batch);
     backend_.Matmul(delta, attended, layer.o);
     probe(i, "attention", delta);
     backend_.AddRmsNorm(normed, residual, delta, layer.post_norm.tensor(), eps);
-    backend_.Matmul(gate_up, normed, layer.gate_up);
-    backend_.SiluMul(mlp, gate_up);
+    backend_.MatmulSiluMul(mlp, gate_up, normed, layer.gate_up);
     backend_.Matmul(delta, mlp, layer.down);
     probe(i, "mlp", delta);
     added = delta;
   }
   backend_.AddRmsNorm(normed, residual, added, weights_.final_norm.tensor(), eps);
   probe(-1, "final", normed);
-  const Tensor logits = View(logits_, DType::kF32, R, config_.vocab);
-  if (R > 0) {
-    const Tensor last = View(last_, act, R, config_.hidden);
-    backend_.GatherRows(last, normed, staged);
-    backend_.Matmul(logits, last, weights_.head());
-  }
-  return logits;
+  if (R == 0) return;
+  const Tensor last = View(last_, act, R, config_.hidden);
+  backend_.GatherRows(last, normed, batch);
+  backend_.Matmul(View(logits_, DType::kF32, R, config_.vocab), last, weights_.head());
 }
 
 }  // namespace kvasir

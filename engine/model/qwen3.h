@@ -18,6 +18,9 @@ class Qwen3 {
   // REQUIRES: backend, weights outlive this.
   Qwen3(const ModelConfig& config, const Weights& weights, Backend& backend, int max_tokens,
         int max_logits);
+  // Bytes of that workspace.
+  static int64_t WorkspaceBytes(const ModelConfig& config, DType activation, int max_tokens,
+                                int max_logits);
 
   // Computes K and V of the batch's tokens into their slots and returns the logits of
   // batch.logit_rows: [R, vocab] f32, valid until the next call.
@@ -32,6 +35,7 @@ class Qwen3 {
   void set_probe(Probe probe) { probe_ = std::move(probe); }
 
  private:
+  void Layers(const DeviceBatch& batch);
   Tensor View(const std::unique_ptr<Buffer>& buffer, DType dtype, int rows, int cols) const {
     return {buffer->data(), dtype, rows, cols};
   }

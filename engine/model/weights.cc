@@ -35,14 +35,12 @@ class Loader {
 
   // The named matrices stacked along their rows.
   PackedWeight Packed(const std::vector<std::string>& names) {
-    std::vector<HostMatrix> parts;
-    for (const std::string& name : names) {
-      HashTensor(name);
-      parts.push_back(checkpoint_.Matrix(name));
-    }
-    PackedWeight packed = backend_.Pack(parts);
-    for (const std::string& name : names) Done(name);
-    return packed;
+    return Packed(names, [this](const std::vector<HostMatrix>& m) { return backend_.Pack(m); });
+  }
+  PackedWeight GateUp(const std::string& gate, const std::string& up) {
+    return Packed({gate, up}, [this](const std::vector<HostMatrix>& m) {
+      return backend_.PackGateUp(m[0], m[1]);
+    });
   }
 
   NormWeight Norm(const std::string& name) {
@@ -59,6 +57,17 @@ class Loader {
   }
 
  private:
+  template <typename Pack>
+  PackedWeight Packed(const std::vector<std::string>& names, const Pack& pack) {
+    std::vector<HostMatrix> parts;
+    for (const std::string& name : names) {
+      HashTensor(name);
+      parts.push_back(checkpoint_.Matrix(name));
+    }
+    PackedWeight packed = pack(parts);
+    for (const std::string& name : names) Done(name);
+    return packed;
+  }
   void Hash(std::string_view bytes) { XXH3_128bits_update(&hash_, bytes.data(), bytes.size()); }
   void HashTensor(const std::string& name) {
     Hash(absl::StrCat("\n", name, " ", checkpoint_.Description(name), "\n"));
@@ -100,7 +109,7 @@ absl::StatusOr<Weights> LoadWeights(const std::filesystem::path& dir, const Mode
     layer.k_norm = loader.Norm(prefix + "self_attn.k_norm.weight");
     layer.o = loader.Packed({prefix + "self_attn.o_proj.weight"});
     layer.post_norm = loader.Norm(prefix + "post_attention_layernorm.weight");
-    layer.gate_up = loader.Packed({prefix + "mlp.gate_proj.weight", prefix + "mlp.up_proj.weight"});
+    layer.gate_up = loader.GateUp(prefix + "mlp.gate_proj.weight", prefix + "mlp.up_proj.weight");
     layer.down = loader.Packed({prefix + "mlp.down_proj.weight"});
     weights.layers.push_back(std::move(layer));
   }

@@ -27,7 +27,7 @@ struct LayerWeights {
   NormWeight q_norm, k_norm;  // [D]
   PackedWeight o;             // [hidden, H * D]
   NormWeight post_norm;       // [hidden]
-  PackedWeight gate_up;       // [2 * ffn, hidden], gate first
+  PackedWeight gate_up;       // [2 * ffn, hidden], by PackGateUp
   PackedWeight down;          // [hidden, ffn]
 };
 

@@ -5,6 +5,7 @@
 #include "services/cli/client_flags.h"
 #include "services/cli/kernel_bench.h"
 #include "services/default_model.h"
+#include "services/device_flag.h"
 
 namespace kvasir::cli {
 namespace {
@@ -47,9 +48,14 @@ CLI::App* BenchCommand::AddTo(CLI::App& app) {
   AddFlag(*command, "--model", model_, "Directory of a Hugging Face checkpoint");
   AddFlag(*command, "--dtype", dtype_, "Arithmetic; auto: the checkpoint's")
       ->check(CLI::IsMember({"auto", "bf16", "f32"}));
+  AddFlag(*command, "--device", options_.engine.device,
+          "Where the model runs: auto, cpu, cuda, cuda:N; auto: a GPU where there is one")
+      ->check(CLI::Validator(IsDevice, ""));
+  AddSwitch(*command, "--deterministic", options_.engine.deterministic,
+            "On a GPU: no bit of an answer depends on what else is computed");
   AddFlag(*command, "--cpu-kernel", options_.engine.cpu_kernel,
           "Matrix kernels; auto: the CPU's best")
-      ->check(CLI::IsMember({"auto", "avx512bf16", "avx512", "avx2"}));
+      ->check(CLI::IsMember({"auto", "amx", "avx512bf16", "avx512", "avx2"}));
   AddFlag(*command, "--threads", options_.engine.threads, "0: one for each core")
       ->check(CLI::Range(0, 1024));
   AddFlag(*command, "--kv-memory", kv_memory_,

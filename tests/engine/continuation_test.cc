@@ -184,7 +184,7 @@ TEST_P(ContinuationTest, NothingDependsOnHowTheWorkIsCut) {
 // Both dtypes, on every kernel set that this CPU has.
 std::vector<Setting> Settings() {
   std::vector<Setting> settings = {{DTypeChoice::kF32, "auto"}};
-  for (const char* kernel : {"auto", "avx512bf16", "avx512", "avx2"}) {
+  for (const char* kernel : {"auto", "amx", "avx512bf16", "avx512", "avx2"}) {
     if (RandomModel::HasKernel(kernel)) settings.push_back({DTypeChoice::kBf16, kernel});
   }
   return settings;

@@ -129,7 +129,7 @@ TEST(Flags, BadOnesAreNamed) {
   }
   ExpectRefusesToStart("kvasir-model", {"--dtype=f64"}, {"--dtype", "f64", "bf16"});
   ExpectRefusesToStart("kvasir-model", {"--device=tpu"}, {"--device", "tpu"});
-  ExpectRefusesToStart("kvasir-model", {"--device=cuda"}, {"--device", "cuda", "not built in"});
+  ExpectRefusesToStart("kvasir-model", {"--device=cuda:99"}, {"--device=cuda:99", "GPU"});
   ExpectRefusesToStart("kvasir-model", {"--cpu-kernel=best"}, {"--cpu-kernel", "best"});
   ExpectRefusesToStart("kvasir-model", {"--max-queue=0"}, {"--max-queue", "0"});
   ExpectRefusesToStart("kvasir-model", {"--kv-memory=2XB"}, {"--kv-memory", "xb"});

@@ -13,8 +13,8 @@
 #include "engine/backend/cpu/kernels.h"
 #include "engine/backend/cpu/kv_layout.h"
 #include "engine/backend/cpu/packed_weight.h"
-#include "engine/backend/cpu/rope_table.h"
 #include "engine/backend/cpu/thread_pool.h"
+#include "engine/backend/rope_table.h"
 #include "engine/check.h"
 #include "engine/sampler.h"
 
@@ -55,7 +55,7 @@ class CpuBackend : public Backend {
   std::unique_ptr<Buffer> Allocate(size_t bytes) override;
   PackedWeight Pack(std::span<const HostMatrix> parts) override;
   std::unique_ptr<Buffer> UploadVector(const HostMatrix& vector) override;
-  int64_t FreeMemory() const override { return ReadHostMemory().available; }
+  int64_t DefaultKvMemory() const override { return ReadHostMemory().available / 2; }
   absl::Status AllocateKv(int layers, int num_blocks) override;
   KvLayer Kv(int layer) override;
   size_t KvBlockBytes(int layers) const override { return layers * layout_.block_bytes(); }
@@ -196,9 +196,8 @@ void CpuBackend::AddRmsNorm(Tensor out, Tensor residual, Tensor x, Tensor w, flo
 
 const void* CpuBackend::TileRows(Tensor x, const PackedWeight& w) {
   const int lines = PanelLines(w.cols, w.dtype);
-  const int padded_cols = w.dtype == DType::kBf16 ? 2 * lines : lines;
-  if (x.rows == 1 && padded_cols == x.cols) return x.data;
-  const size_t bytes = size_t(x.rows) * padded_cols * SizeOf(x.dtype);
+  const size_t bytes = kernels_.tiled_bytes(x.rows, x.cols);
+  if (bytes == 0) return x.data;
   if (tiled_x_ == nullptr || tiled_x_->bytes() < bytes) tiled_x_ = Allocate(bytes);
   const TileRowsArgs args = {x.data, x.rows, x.cols, tiled_x_->data()};
   const bool parallel = double(x.rows) * x.cols >= kSerialElements;

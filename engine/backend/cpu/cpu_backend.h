@@ -13,7 +13,7 @@ struct CpuBackendOptions {
   AttentionShape attention;
   DType dtype = DType::kBf16;  // kBf16 or kF32: weights, activations and KV
   int threads = 0;             // 0: one per available core
-  // "auto", "avx512bf16", "avx512", "avx2". FAILED_PRECONDITION where this CPU has not got it.
+  // "auto", "amx", "avx512bf16", "avx512", "avx2". FAILED_PRECONDITION where this CPU lacks it.
   std::string kernel = "auto";
   bool touch_kv = false;  // the KV pool's pages are brought into memory when it is allocated
 };

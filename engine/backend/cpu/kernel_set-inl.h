@@ -18,6 +18,7 @@ constexpr Kernels MakeKernels(const char* name, DType activation, DType weight) 
   kernels.weight = weight;
   kernels.activation = activation;
   kernels.count_row_tiles = &CountRowTiles;
+  kernels.tiled_bytes = &TiledBytes<Activation, kPairs>;
   kernels.tile_rows = &TileRows<Dot, Activation, kPairs>;
   kernels.matmul = &Matmul<Dot, kPairs>;
   kernels.add_rms_norm = &AddRmsNorm<Activation>;

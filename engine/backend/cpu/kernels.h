@@ -26,13 +26,12 @@ struct MatmulArgs {
   int n = 0;
 };
 
-// Rows in the order in which Matmul reads them. One row whose K fills whole lines is taken as it
-// is.
+// Rows in the order in which Matmul reads them.
 struct TileRowsArgs {
   const void* x = nullptr;  // [M, K] activation dtype
   int rows = 0;             // M
   int k = 0;
-  void* out = nullptr;  // [M, K], K rounded up to a whole line
+  void* out = nullptr;  // tiled_bytes
 };
 
 struct NormArgs {
@@ -100,6 +99,8 @@ struct Kernels {
   DType activation = DType::kBf16;  // of Matmul's x: what the instructions multiply with
   // Matmul takes rows by tiles: a tile is never split between tasks.
   int (*count_row_tiles)(int rows);
+  // Bytes that tile_rows writes; 0: Matmul takes such rows as they are.
+  size_t (*tiled_bytes)(int rows, int k);
   void (*tile_rows)(const TileRowsArgs&, int line_begin, int line_end);
   void (*matmul)(const MatmulArgs&, int tile_begin, int tile_end, int panel_begin, int panel_end);
   void (*add_rms_norm)(const NormArgs&, int row_begin, int row_end);
@@ -120,6 +121,10 @@ struct Kernels {
 const Kernels* Avx2Kernels(DType weight);
 const Kernels* Avx512Kernels(DType weight);
 const Kernels* Avx512Bf16Kernels(DType weight);
+const Kernels* AmxKernels(DType weight);
+
+// Asks the system for the use of AMX's registers: for this process, once for all threads.
+bool HasAmx();
 
 }  // namespace kvasir
 

@@ -199,6 +199,14 @@ void Matmul(const MatmulArgs& args, int tile_begin, int tile_end, int panel_begi
 
 inline int CountRowTiles(int rows) { return RowTiles(rows).count; }
 
+// One row that fills whole lines lies in this order already.
+template <class Activation, int kPairs>
+size_t TiledBytes(int rows, int k) {
+  const int lines = (k + kPairs - 1) / kPairs;
+  if (rows == 1 && k % kPairs == 0) return 0;
+  return size_t(rows) * lines * kPairs * sizeof(Activation);
+}
+
 // Rows in tiles for Matmul, lines [begin, end) of each. A last line that is half a pair is filled
 // with zero, as the weight's is.
 template <class Dot, class Activation, int kPairs>

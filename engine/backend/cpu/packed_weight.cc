@@ -5,44 +5,13 @@
 #include <cstring>
 
 #include "engine/backend/cpu/host_memory.h"
+#include "engine/backend/host_element.h"
 #include "engine/check.h"
 
 namespace kvasir {
 namespace {
 
 constexpr size_t kLineBytes = 64;
-
-// IEEE-754 binary16, exactly.
-float HalfToFloat(uint16_t half) {
-  const uint32_t sign = uint32_t{half & 0x8000u} << 16;
-  const uint32_t magnitude = half & 0x7fffu;
-  if (magnitude >= 0x7c00) {  // inf, NaN
-    return std::bit_cast<float>(sign | 0x7f800000 | (magnitude & 0x3ff) << 13);
-  }
-  if (magnitude < 0x400) {  // zero, subnormal: a multiple of 2^-24
-    const float value = static_cast<float>(magnitude) * 0x1p-24f;
-    return sign != 0 ? -value : value;
-  }
-  return std::bit_cast<float>(sign | ((magnitude << 13) + ((127 - 15) << 23)));
-}
-
-float ElementToFloat(const char* row, DType dtype, int k) {
-  if (dtype == DType::kF32) {
-    float value;
-    std::memcpy(&value, row + size_t(k) * 4, 4);
-    return value;
-  }
-  uint16_t bits;
-  std::memcpy(&bits, row + size_t(k) * 2, 2);
-  return dtype == DType::kF16 ? HalfToFloat(bits) : ToFloat({bits});
-}
-
-uint16_t ElementToBf16(const char* row, DType dtype, int k) {
-  if (dtype != DType::kBf16) return ToBFloat16(ElementToFloat(row, dtype, k)).bits;
-  uint16_t bits;
-  std::memcpy(&bits, row + size_t(k) * 2, 2);
-  return bits;
-}
 
 struct SourceRow {
   const char* data = nullptr;
@@ -135,7 +104,7 @@ void UnpackRow(const PackedWeight& weight, int row, float* out) {
 
 void ConvertToFloat(const void* from, DType dtype, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i) {
-    out[i] = ElementToFloat(static_cast<const char*>(from), dtype, static_cast<int>(i));
+    out[i] = ElementToFloat(from, dtype, i);
   }
 }
 

@@ -3,7 +3,7 @@
 #include <numeric>
 
 #include "engine/backend/cpu/kernels.h"
-#include "engine/backend/cpu/rope_table.h"
+#include "engine/backend/rope_table.h"
 #include "gmock/gmock.h"
 #include "tests/engine/backend/cpu_backend_testing.h"
 

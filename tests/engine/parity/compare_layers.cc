@@ -52,7 +52,7 @@ int main(int argc, char** argv) {
   app.add_option("--dtype", dtype, "f32 (default) or bf16")
       ->transform(CLI::CheckedTransformer(std::map<std::string, kvasir::DType>{
           {"f32", kvasir::DType::kF32}, {"bf16", kvasir::DType::kBf16}}));
-  app.add_option("--kernel", kernel, "kernel set: auto, avx512bf16, avx512, avx2");
+  app.add_option("--kernel", kernel, "kernel set: auto, amx, avx512bf16, avx512, avx2");
   CLI11_PARSE(app, argc, argv);
   return kvasir::Run(model_dir, dump, dtype, kernel);
 }

@@ -44,7 +44,7 @@ class MutatedBackend : public Backend {
   // Nothing here shares blocks.
   void CopyBlocks(std::span<const std::pair<int, int>> /*copies*/) override { KVASIR_CHECK(false); }
 
-  int64_t FreeMemory() const override { return inner_->FreeMemory(); }
+  int64_t DefaultKvMemory() const override { return inner_->DefaultKvMemory(); }
   absl::Status AllocateKv(int layers, int num_blocks) override {
     num_blocks_ = num_blocks;
     kv_.assign(layers, std::vector<float>(KvBlockBytes(1) * num_blocks / sizeof(float)));

@@ -1,4 +1,4 @@
-#include "engine/backend/cpu/rope_table.h"
+#include "engine/backend/rope_table.h"
 
 #include <cmath>
 
@@ -7,7 +7,6 @@
 namespace kvasir {
 namespace {
 
-constexpr int kFine = 256;
 constexpr int kUsualPositions = 262144;  // up to here the table grows without moving
 
 }  // namespace
@@ -25,6 +24,12 @@ RopeTable::RopeTable(double theta, int head_dim) : half_(head_dim / 2) {
 void RopeTable::AppendCoarse() {
   const double first = double(coarse_.size()) / half_ * kFine;
   for (const double f : frequency_) coarse_.push_back({std::cos(first * f), std::sin(first * f)});
+}
+
+const std::vector<RopeTable::Angle>& RopeTable::CoarseUpTo(int positions) {
+  const size_t rows = (size_t(positions) + kFine - 1) / kFine;
+  while (coarse_.size() < rows * half_) AppendCoarse();
+  return coarse_;
 }
 
 void RopeTable::Fill(const int* positions, int count, float* cos, float* sin) {

@@ -1,5 +1,5 @@
-#ifndef KVASIR_ENGINE_BACKEND_CPU_ROPE_TABLE_H_
-#define KVASIR_ENGINE_BACKEND_CPU_ROPE_TABLE_H_
+#ifndef KVASIR_ENGINE_BACKEND_ROPE_TABLE_H_
+#define KVASIR_ENGINE_BACKEND_ROPE_TABLE_H_
 
 #include <vector>
 
@@ -16,11 +16,16 @@ class RopeTable {
   // cos, sin: [count, D / 2]. REQUIRES: positions >= 0.
   void Fill(const int* positions, int count, float* cos, float* sin);
 
- private:
   struct Angle {
     double cos = 1;
     double sin = 0;
   };
+  static constexpr int kFine = 256;
+  // Both parts of all positions below `positions`, for who joins them elsewhere.
+  const std::vector<Angle>& fine() const { return fine_; }  // [kFine, D / 2]
+  const std::vector<Angle>& CoarseUpTo(int positions);      // [at least positions / kFine, D / 2]
+
+ private:
   void AppendCoarse();
 
   int half_;
@@ -31,4 +36,4 @@ class RopeTable {
 
 }  // namespace kvasir
 
-#endif  // KVASIR_ENGINE_BACKEND_CPU_ROPE_TABLE_H_
+#endif  // KVASIR_ENGINE_BACKEND_ROPE_TABLE_H_

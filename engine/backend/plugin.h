@@ -1,0 +1,48 @@
+// The seam to a backend that lies in a shared library of its own, so that one program serves hosts
+// with and without a GPU: what both sides are compiled from.
+#ifndef KVASIR_ENGINE_BACKEND_PLUGIN_H_
+#define KVASIR_ENGINE_BACKEND_PLUGIN_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "engine/backend/backend.h"
+
+namespace kvasir {
+
+// What a GPU backend plans its memory by.
+struct GpuBackendOptions {
+  AttentionShape attention;
+  int hidden = 0;
+  int ffn = 0;
+  int vocab = 0;
+  int layers = 0;
+  int max_positions = 0;
+  int max_step_tokens = 0;  // rows of a step
+  int max_sequences = 0;    // of a step
+  int max_logits = 0;       // rows of a step with logits
+  int device = 0;           // as the driver counts them
+  // Bits do not depend on what is computed together (invariant I1), at some cost for long prompts.
+  bool deterministic = false;
+  double memory_fraction = 0.9;  // of the device's memory, for all that Kvasir takes
+};
+
+// Grows with every change of Backend, GpuBackendOptions or what they use.
+inline constexpr uint32_t kPluginVersion = 1;
+
+// What the library's one symbol returns. Statuses cross as (code, text): nothing is thrown.
+struct Plugin {
+  uint32_t version = kPluginVersion;
+  // absl::StatusCode; 0: `backend` is there. NOT_FOUND: no driver or no such device.
+  // FAILED_PRECONDITION: the device is too old. RESOURCE_EXHAUSTED: too little memory.
+  // INVALID_ARGUMENT: a model that it does not compute.
+  int (*create)(const GpuBackendOptions& options, std::unique_ptr<Backend>& backend,
+                std::string& error) = nullptr;
+};
+inline constexpr char kPluginSymbol[] = "kvasir_plugin";
+extern "C" using PluginFunction = const Plugin * ();
+
+}  // namespace kvasir
+
+#endif  // KVASIR_ENGINE_BACKEND_PLUGIN_H_
