@@ -2,12 +2,17 @@
 
 add_library(kvasir_flags INTERFACE)
 target_include_directories(kvasir_flags INTERFACE ${CMAKE_SOURCE_DIR})
-target_compile_options(kvasir_flags INTERFACE -Wall -Wextra -Wno-sign-compare
-  -Wno-missing-field-initializers
+set(cxx "$<COMPILE_LANGUAGE:C,CXX>")
+target_compile_options(kvasir_flags INTERFACE
+  "$<${cxx}:-Wall;-Wextra;-Wno-sign-compare;-Wno-missing-field-initializers>"
   # RapidJSON's iterators under C++20's rewritten comparisons.
-  $<$<CXX_COMPILER_ID:Clang>:-Wno-ambiguous-reversed-operator> $<$<BOOL:${KVASIR_WERROR}>:-Werror>)
-# One product may never be contracted on one machine and not on another: kernels say fma where they mean it.
-target_compile_options(kvasir_flags INTERFACE -ffp-contract=off)
+  $<$<CXX_COMPILER_ID:Clang>:-Wno-ambiguous-reversed-operator>
+  $<$<AND:${cxx},$<BOOL:${KVASIR_WERROR}>>:-Werror>
+  # One product may never be contracted on one machine and not on another: kernels say fma where
+  # they mean it.
+  $<${cxx}:-ffp-contract=off>
+  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall>"
+  $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${KVASIR_WERROR}>>:-Werror=all-warnings>)
 if(KVASIR_SANITIZE)
   target_compile_options(kvasir_flags INTERFACE -fsanitize=${KVASIR_SANITIZE}
     -fno-omit-frame-pointer -fno-sanitize-recover=all)

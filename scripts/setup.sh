@@ -29,7 +29,10 @@ TEST_PACKAGES=(
 )
 BENCH_PACKAGES=(ca-certificates python3 python3-venv python3-dev libdnnl-dev ocl-icd-opencl-dev)
 BENCH_PYPI_PACKAGES=(numpy==2.4.6 gguf==0.19.0 llama-cpp-python==0.3.36)
-PYPI_PACKAGES=(ruff==0.17.6 grpcio==1.85.1 grpcio-tools==1.85.1)
+PYPI_PACKAGES=(
+  ruff==0.17.6 grpcio==1.85.1 grpcio-tools==1.85.1
+  nvidia-cuda-cuobjdump==13.5.37 nvidia-cuda-nvdisasm==13.5.37 # what nvcc made of our kernels
+)
 NPM_PACKAGES=(@bufbuild/buf@1.75.0)
 
 # The given Debian packages that are not installed, one a line.

@@ -196,6 +196,10 @@ class Backend {
 
   // Copies whole blocks, all layers: (from, to).
   virtual void CopyBlocks(std::span<const std::pair<int, int>> copies) = 0;
+
+  // Copies from and to the device's memory, once all that was called before has been done.
+  virtual void Read(void* to, const void* device_memory, size_t bytes) = 0;
+  virtual void Write(void* device_memory, const void* from, size_t bytes) = 0;
 };
 
 }  // namespace kvasir

@@ -28,6 +28,10 @@ constexpr int kRounds = 30;
 constexpr int kLongSession = 41200;
 #endif
 
+// It may be an emulated one.
+constexpr int kGpuRounds = 1;
+constexpr int kLongGpuSession = 1100;
+
 struct Turn {
   std::vector<int> input;
   int generate = 0;
@@ -155,7 +159,8 @@ TEST_P(ContinuationTest, NothingDependsOnHowTheWorkIsCut) {
     engines.push_back(std::make_unique<SyncEngine>(options(threads, step_tokens, kv_tokens)));
   }
   std::mt19937 random(2024);
-  for (int round = 0; round < kRounds; ++round) {
+  const int rounds = RandomModel::OnGpu() ? kGpuRounds : kRounds;
+  for (int round = 0; round < rounds; ++round) {
     const Conversation conversation = RandomConversation(random);
     const std::vector<TokenLogprob> expected = Reference(plain, conversation, "reference");
     for (size_t e = 0; e < engines.size(); ++e) {
@@ -181,8 +186,9 @@ TEST_P(ContinuationTest, NothingDependsOnHowTheWorkIsCut) {
   }
 }
 
-// Both dtypes, on every kernel set that this CPU has.
+// Both dtypes, on every kernel set that this CPU has; or the GPU.
 std::vector<Setting> Settings() {
+  if (RandomModel::OnGpu()) return {{DTypeChoice::kBf16, "auto"}};
   std::vector<Setting> settings = {{DTypeChoice::kF32, "auto"}};
   for (const char* kernel : {"auto", "amx", "avx512bf16", "avx512", "avx2"}) {
     if (RandomModel::HasKernel(kernel)) settings.push_back({DTypeChoice::kBf16, kernel});
@@ -273,7 +279,7 @@ TEST(LongSession, StaysExact) {
   EngineOptions options = RandomModel::Options(shape);
   SyncEngine engine(options);
   std::mt19937 random(3);
-  std::vector<int> ids(kLongSession);
+  std::vector<int> ids(RandomModel::OnGpu() ? kLongGpuSession : kLongSession);
   for (int& id : ids) id = static_cast<int>(random() % 331);
   const SamplingOverrides sampling = {.seed = 11};
   const Outcome fed = engine.Generate(Ask("long", ids, 0, sampling));

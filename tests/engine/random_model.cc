@@ -1,5 +1,6 @@
 #include "tests/engine/random_model.h"
 
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 
@@ -31,6 +32,8 @@ ModelConfig ConfigOf(const RandomModel::Shape& shape) {
           .tied_embeddings = true};
 }
 
+const char* GpuPlugin() { return std::getenv("KVASIR_TEST_GPU_PLUGIN"); }
+
 }  // namespace
 
 EngineOptions RandomModel::Options(Shape shape) {
@@ -47,8 +50,15 @@ EngineOptions RandomModel::Options(Shape shape) {
   options.model_dir = dir;
   options.threads = 2;
   options.kv_memory = shape.kv_tokens * shape.layers * shape.kv_heads * kHeadDim * 2 * 2;
+  if (const char* plugin = GpuPlugin()) {
+    options.device = "cuda";
+    options.gpu_plugin = plugin;
+    options.deterministic = true;
+  }
   return options;
 }
+
+bool RandomModel::OnGpu() { return GpuPlugin() != nullptr; }
 
 bool RandomModel::HasKernel(const std::string& kernel) {
   CpuBackendOptions options;

@@ -23,8 +23,10 @@ class RandomModel {
     int64_t kv_tokens = 16384;  // of the KV pool, in bf16
   };
 
+  // On the CPU, or where KVASIR_TEST_GPU_PLUGIN names a GPU's library, on that GPU, deterministic.
   static EngineOptions Options(Shape shape);
   static EngineOptions Options() { return Options(Shape()); }
+  static bool OnGpu();
 
   // Whether this CPU can run the kernel set.
   static bool HasKernel(const std::string& kernel);

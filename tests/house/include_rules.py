@@ -50,7 +50,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "tests/fuzz": ("tests/", "engine/", "tokenizer/"),
     "tests/bench": ("tests/", "engine/", "tokenizer/"),
     "tests/real": ("tests/", "engine/", "tokenizer/"),
-    "tests/simt": ("tests/simt/",),
+    "tests/gpu": ("tests/gpu/", "tests/engine/", "engine/"),
+    "tests/simt": (
+        "tests/simt/",
+        "tests/engine/backend/cuda/device_testing.h",
+        "engine/backend/cuda/gpu.cuh",
+        "engine/tensor.h",
+    ),
 }
 
 # Single files of a folder that have rules of their own.
@@ -61,7 +67,12 @@ ALLOWED_FOR_FILE: dict[str, tuple[str, ...]] = {
 PROJECT_TOPS = ("engine/", "tokenizer/", "services/", "tests/", "kvasir/v1/")
 
 # The GPU's backend, its tests, and what stands in for a GPU.
-CUDA_FOLDERS = ("engine/backend/cuda/", "tests/engine/backend/cuda/", "tests/simt/")
+CUDA_FOLDERS = (
+    "engine/backend/cuda/",
+    "tests/engine/backend/cuda/",
+    "tests/gpu/",
+    "tests/simt/",
+)
 
 # Headers of others -> the folders that may see them.
 RESTRICTED: tuple[tuple[str, re.Pattern[str], tuple[str, ...]], ...] = (

@@ -17,7 +17,7 @@ TEST(RealParity, Bf16IsAsCloseAsTransformersOwn) {
   ASSERT_TRUE(model != nullptr && folder != nullptr);
   const Golden golden = ReadGolden("real", folder, model);
   const auto forcing =
-      TeacherForcing::Load(golden.model_dir, golden.positions(), DType::kBf16, "auto");
+      TeacherForcing::Load(golden.model_dir, golden.positions(), CpuChoice(DType::kBf16, "auto"));
   ASSERT_TRUE(forcing.ok()) << forcing.status();
   const Distance distance = (*forcing)->Measure(golden, Cut::kOnePiece);
   std::printf("mean %.1e, %.2f x transformers bf16\n", distance.mean(),

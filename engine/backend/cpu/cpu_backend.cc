@@ -73,6 +73,12 @@ class CpuBackend : public Backend {
   void Sample(Tensor logits, std::span<const SamplingRow> rows) override;
   std::span<const SampledToken> Collect() override { return {sampled_.data(), num_sampled_}; }
   void CopyBlocks(std::span<const std::pair<int, int>> copies) override;
+  void Read(void* to, const void* device_memory, size_t bytes) override {
+    std::memcpy(to, device_memory, bytes);
+  }
+  void Write(void* device_memory, const void* from, size_t bytes) override {
+    std::memcpy(device_memory, from, bytes);
+  }
 
  private:
   // body(begin, end) over a partition of `rows` rows of `elements` elements each.

@@ -17,8 +17,8 @@ int Run(const std::string& model_dir, const std::string& dump, DType dtype,
     std::fprintf(stderr, "%s\n", right.status().ToString().c_str());
     return 1;
   }
-  const auto forcing =
-      TeacherForcing::Load(model_dir, static_cast<int>(right->tokens.size()), dtype, kernel);
+  const auto forcing = TeacherForcing::Load(model_dir, static_cast<int>(right->tokens.size()),
+                                            CpuChoice(dtype, kernel));
   if (!forcing.ok()) {
     std::fprintf(stderr, "%s\n", forcing.status().ToString().c_str());
     return 1;

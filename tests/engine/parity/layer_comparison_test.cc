@@ -9,7 +9,7 @@ namespace {
 
 std::unique_ptr<TeacherForcing> Load(const Golden& golden, Mutation mutation, int first_layer) {
   auto forcing = TeacherForcing::Load(
-      golden.model_dir, golden.positions(), DType::kF32, "auto",
+      golden.model_dir, golden.positions(), CpuChoice(DType::kF32, "auto"),
       [=](std::unique_ptr<Backend> inner, const ModelConfig& config) {
         return CreateMutatedBackend(std::move(inner), config, mutation, first_layer);
       });
@@ -44,7 +44,8 @@ TEST(LayerComparison, NamesTheLayerThatIsWrong) {
   // AddRmsNorm is wrong from the start: what shows first is what attention makes of it.
   EXPECT_EQ(first_bad(Mutation::kNormPlusOne, 0), "0.attention");
 
-  const auto cpu = TeacherForcing::Load(golden.model_dir, golden.positions(), DType::kF32, "auto");
+  const auto cpu =
+      TeacherForcing::Load(golden.model_dir, golden.positions(), CpuChoice(DType::kF32, "auto"));
   ASSERT_TRUE(cpu.ok()) << cpu.status();
   EXPECT_EQ(FirstBad(CompareLayers(**cpu, DType::kF32, right)), "none");
   right.probes.erase("3.mlp");

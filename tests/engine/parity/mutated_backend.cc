@@ -45,6 +45,8 @@ class MutatedBackend : public Backend {
   void CopyBlocks(std::span<const std::pair<int, int>> /*copies*/) override { KVASIR_CHECK(false); }
 
   int64_t DefaultKvMemory() const override { return inner_->DefaultKvMemory(); }
+  void Read(void* to, const void* from, size_t bytes) override { inner_->Read(to, from, bytes); }
+  void Write(void* to, const void* from, size_t bytes) override { inner_->Write(to, from, bytes); }
   absl::Status AllocateKv(int layers, int num_blocks) override {
     num_blocks_ = num_blocks;
     kv_.assign(layers, std::vector<float>(KvBlockBytes(1) * num_blocks / sizeof(float)));

@@ -36,7 +36,7 @@ Findings Plant(const std::vector<Golden>& goldens, Mutation mutation, DType dtyp
   Findings findings;
   for (const Golden& golden : goldens) {
     const auto forcing =
-        TeacherForcing::Load(golden.model_dir, golden.positions(), dtype, "auto",
+        TeacherForcing::Load(golden.model_dir, golden.positions(), CpuChoice(dtype, "auto"),
                              [mutation](std::unique_ptr<Backend> inner, const ModelConfig& config) {
                                return CreateMutatedBackend(std::move(inner), config, mutation);
                              });

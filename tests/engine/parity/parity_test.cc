@@ -96,7 +96,7 @@ TEST_P(Parity, HoldsHoweverTheSequenceIsCut) {
   const auto& [kernel, dtype] = numerics;
   const Golden golden = LoadGolden(name);
   const absl::StatusOr<std::unique_ptr<TeacherForcing>> forcing =
-      TeacherForcing::Load(golden.model_dir, golden.positions(), dtype, kernel);
+      TeacherForcing::Load(golden.model_dir, golden.positions(), CpuChoice(dtype, kernel));
   ASSERT_TRUE(forcing.ok()) << forcing.status();
   double one_piece_mean = 0;
   for (const Cut cut : kCuts) {

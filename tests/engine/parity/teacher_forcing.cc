@@ -1,11 +1,9 @@
 #include "tests/engine/parity/teacher_forcing.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <utility>
 
-#include "engine/backend/cpu/cpu_backend.h"
 #include "engine/check.h"
 
 namespace kvasir {
@@ -31,8 +29,25 @@ const char* NameOf(Cut cut) {
   return "?";
 }
 
+BackendChoice CpuChoice(DType dtype, const std::string& kernel) {
+  BackendChoice choice;
+  choice.device = "cpu";
+  choice.cpu.dtype = dtype;
+  choice.cpu.threads = kThreads;
+  choice.cpu.kernel = kernel;
+  return choice;
+}
+
+BackendChoice GpuChoice(const std::string& plugin, bool deterministic) {
+  BackendChoice choice;
+  choice.device = "cuda";
+  choice.plugin = plugin;
+  choice.gpu.deterministic = deterministic;
+  return choice;
+}
+
 absl::StatusOr<std::unique_ptr<TeacherForcing>> TeacherForcing::Load(
-    const std::filesystem::path& model_dir, int positions, DType dtype, const std::string& kernel,
+    const std::filesystem::path& model_dir, int positions, BackendChoice choice,
     const WrapBackend& wrap) {
   const absl::StatusOr<std::string> json = ReadFile(model_dir / "config.json");
   if (!json.ok()) return json.status();
@@ -42,15 +57,21 @@ absl::StatusOr<std::unique_ptr<TeacherForcing>> TeacherForcing::Load(
   std::unique_ptr<TeacherForcing> forcing(new TeacherForcing);
   forcing->positions_ = positions;
   forcing->config_ = *config;
-  CpuBackendOptions options;
-  options.attention = {config->heads, config->kv_heads, config->head_dim, config->rope_theta,
-                       config->norm_eps};
-  options.dtype = dtype;
-  options.threads = kThreads;
-  options.kernel = kernel;
-  absl::StatusOr<std::unique_ptr<Backend>> backend = CreateCpuBackend(options);
-  if (!backend.ok()) return backend.status();
-  forcing->backend_ = wrap ? wrap(*std::move(backend), *config) : *std::move(backend);
+  const int max_rows = positions + kCompanionTokens;
+  choice.cpu.attention = {config->heads, config->kv_heads, config->head_dim, config->rope_theta,
+                          config->norm_eps};
+  choice.gpu.attention = choice.cpu.attention;
+  choice.gpu.hidden = config->hidden;
+  choice.gpu.ffn = config->ffn;
+  choice.gpu.vocab = config->vocab;
+  choice.gpu.layers = config->layers;
+  choice.gpu.max_positions = positions;
+  choice.gpu.max_step_tokens = max_rows;
+  choice.gpu.max_sequences = 2;
+  choice.gpu.max_logits = positions + 1;
+  absl::StatusOr<OpenedBackend> opened = OpenBackend(choice);
+  if (!opened.ok()) return opened.status();
+  forcing->backend_ = wrap ? wrap(std::move(opened->backend), *config) : std::move(opened->backend);
 
   absl::StatusOr<Weights> weights = LoadWeights(model_dir, forcing->config_, *forcing->backend_,
                                                 [](int64_t /*done*/, int64_t /*total*/) {});
@@ -59,7 +80,6 @@ absl::StatusOr<std::unique_ptr<TeacherForcing>> TeacherForcing::Load(
   const int blocks = BlocksFor(positions) + BlocksFor(kCompanionTokens);
   const absl::Status kv = forcing->backend_->AllocateKv(config->layers, blocks);
   if (!kv.ok()) return kv;
-  const int max_rows = positions + kCompanionTokens;
   forcing->model_ = std::make_unique<Qwen3>(forcing->config_, forcing->weights_, *forcing->backend_,
                                             max_rows, positions + 1);
   return forcing;
@@ -73,7 +93,8 @@ void TeacherForcing::ResetCache() {
   // All bits set is a NaN in f32 and in bf16: a slot that is read but was never written shows.
   for (int layer = 0; layer < config_.layers; ++layer) {
     const KvLayer kv = backend_->Kv(layer);
-    std::memset(kv.data, 0xff, backend_->KvBlockBytes(1) * kv.num_blocks);
+    const std::string nan(backend_->KvBlockBytes(1) * kv.num_blocks, '\xff');
+    backend_->Write(kv.data, nan.data(), nan.size());
   }
 }
 
@@ -123,10 +144,12 @@ void TeacherForcing::Step(std::span<const Chunk> chunks, const Sequence& watched
     }
   }
   const Tensor logits = model_->Forward(batch);  // [R, vocab]
+  logits_.resize(size_t(logits.rows) * logits.cols);
+  backend_->Read(logits_.data(), logits.data, logits.bytes());
   for (size_t r = 0; r < watched_positions.size(); ++r) {
     if (watched_positions[r] < 0) continue;
     visit(watched_positions[r],
-          {logits.as<float>() + r * size_t(config_.vocab), size_t(config_.vocab)});
+          {logits_.data() + r * size_t(config_.vocab), size_t(config_.vocab)});
   }
 }
 
@@ -138,8 +161,9 @@ void TeacherForcing::RunChunks(Sequence& watched, const VisitLogits& visit) {
   const auto draw_chunk = [&](const Sequence& sequence) {
     return std::min(sequence.remaining(), draw(draw(3) == 1 ? 120 : 20));
   };
-  std::vector<int> other(watched.tokens.rbegin(),
-                         watched.tokens.rbegin() + std::min<int>(kCompanionTokens, positions_));
+  std::vector<int> other(
+      watched.tokens.rbegin(),
+      watched.tokens.rbegin() + std::min<size_t>(kCompanionTokens, watched.tokens.size()));
   Sequence companion;
   while (watched.remaining() > 0) {
     if (companion.remaining() == 0) {
@@ -155,15 +179,15 @@ void TeacherForcing::RunChunks(Sequence& watched, const VisitLogits& visit) {
   Free(companion);
 }
 
-Distance TeacherForcing::Measure(const Golden& golden, Cut cut) {
-  KVASIR_CHECK(golden.positions() <= positions_);
+Distance TeacherForcing::Measure(const Golden& golden, Cut cut, int positions) {
+  KVASIR_CHECK(positions <= positions_ && positions <= golden.positions());
   Distance distance;
   const VisitLogits compare = [&](int position, std::span<const float> logits) {
     golden.Compare(position, logits, distance);
   };
   random_.seed(1);
   ResetCache();
-  Sequence sequence = Start(golden.tokens);
+  Sequence sequence = Start(std::span(golden.tokens).first(positions));
   if (cut == Cut::kChunks) {
     RunChunks(sequence, compare);
     return distance;

@@ -13,6 +13,7 @@
 #include "engine/model/config.h"
 #include "engine/model/qwen3.h"
 #include "engine/model/weights.h"
+#include "engine/open_backend.h"
 #include "tests/engine/parity/golden.h"
 
 namespace kvasir {
@@ -29,19 +30,28 @@ const char* NameOf(Cut cut);
 using WrapBackend =
     std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>, const ModelConfig&)>;
 
-// A checkpoint on a CPU backend with a paged cache: what the engine does around Qwen3::Forward, as
+// The CPU with one kernel set.
+BackendChoice CpuChoice(DType dtype, const std::string& kernel);
+// A GPU by the library `plugin`.
+BackendChoice GpuChoice(const std::string& plugin, bool deterministic);
+
+// A checkpoint on a backend with a paged cache: what the engine does around Qwen3::Forward, as
 // plainly as it can be said. Reads given tokens; draws none.
 class TeacherForcing {
  public:
-  // Room for two sequences of up to `positions` tokens. FAILED_PRECONDITION where this CPU has not
-  // got the kernel set. `wrap` may put a backend of its own around the CPU's.
+  // Room for two sequences of up to `positions` tokens. What `choice` says of the model is filled
+  // in. FAILED_PRECONDITION where this CPU has not got the kernel set. `wrap` may put a backend of
+  // its own around the one that was chosen.
   static absl::StatusOr<std::unique_ptr<TeacherForcing>> Load(
-      const std::filesystem::path& model_dir, int positions, DType dtype, const std::string& kernel,
+      const std::filesystem::path& model_dir, int positions, BackendChoice choice,
       const WrapBackend& wrap = nullptr);
 
-  // The distance of this model's log-probabilities from the golden ones. Starts from a cache full
-  // of NaN. REQUIRES: golden.positions() <= positions.
-  Distance Measure(const Golden& golden, Cut cut);
+  // The distance of this model's log-probabilities from the golden ones, over the first
+  // `positions`. Starts from a cache full of NaN. REQUIRES: no more than Load has room for.
+  Distance Measure(const Golden& golden, Cut cut, int positions);
+  Distance Measure(const Golden& golden, Cut cut) {
+    return Measure(golden, cut, golden.positions());
+  }
 
   const ModelConfig& config() const { return config_; }
   Qwen3& model() { return *model_; }
@@ -77,6 +87,7 @@ class TeacherForcing {
   Weights weights_;
   std::unique_ptr<Qwen3> model_;
   std::vector<int> free_blocks_;
+  std::vector<float> logits_;  // [R, vocab] of the last step
   std::mt19937 random_;
 };
 

@@ -1,0 +1,74 @@
+#ifndef KVASIR_ENGINE_BACKEND_CUDA_CUBLASLT_MATMUL_H_
+#define KVASIR_ENGINE_BACKEND_CUDA_CUBLASLT_MATMUL_H_
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <tuple>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/backend/cuda/cublaslt_api.h"
+#include "engine/backend/cuda/kernels.h"
+
+namespace kvasir::cuda {
+
+// Matrix products by cuBLASLt on one device. Which algorithm multiplies depends on M and on timing,
+// so a row's bits do too: for use where invariant I1 is not promised. One thread uses an object at
+// a time, with the device that it was made for as the current one.
+// REQUIRES of all products: out and not gated; m > 0; x, w and out 16-byte aligned.
+class CublasLtMatmul {
+ public:
+  // `workspace`: device memory for the algorithms' own use, 256-byte aligned; it outlives the
+  // object, and products on several streams must not run at once. The larger the workspace, the
+  // more algorithms there are to choose from: 32 MiB is what the library asks for.
+  static absl::StatusOr<std::unique_ptr<CublasLtMatmul>> Create(const CublasLtApi& api,
+                                                                void* workspace,
+                                                                size_t workspace_bytes);
+  ~CublasLtMatmul();
+  CublasLtMatmul(const CublasLtMatmul&) = delete;
+  CublasLtMatmul& operator=(const CublasLtMatmul&) = delete;
+
+  // Runs each product with up to 8 algorithms, `iterations` times each, and keeps the one with the
+  // least median for all products of its kind. Overwrites what `out` points to; waits.
+  absl::Status Tune(std::span<const MatmulArgs> products, int iterations, cudaStream_t stream);
+
+  // Enqueues out = x w^T, by the tuned algorithm or else by the library's own first choice.
+  // Products are of one kind if they agree in N, K and the power of two next above M.
+  // UNIMPLEMENTED: this one the library cannot do, the caller must.
+  absl::Status Run(const MatmulArgs& args, cudaStream_t stream);
+
+ private:
+  // M rounded up to a power of two, N, K.
+  using Kind = std::tuple<int, int, int>;
+  struct Description;  // the library's words for one product
+
+  CublasLtMatmul(const CublasLtApi& api, void* workspace, size_t workspace_bytes);
+  static Kind KindOf(const MatmulArgs& args);
+  absl::Status Describe(int m, int n, int k, Description& description) const;
+  // At most `wanted` algorithms that can be used, the most promising first.
+  absl::StatusOr<std::vector<CublasLtAlgorithm>> Candidates(const Kind& kind, int wanted) const;
+  int Enqueue(const Description& description, const MatmulArgs& args,
+              const CublasLtAlgorithm& algorithm, cudaStream_t stream) const;
+  // The fastest of the candidates that work; nothing where none does.
+  absl::StatusOr<std::optional<CublasLtAlgorithm>> Fastest(const MatmulArgs& args, int iterations,
+                                                           cudaStream_t stream) const;
+  absl::Status Check(int status, const char* function) const;
+
+  const CublasLtApi api_;
+  void* const workspace_;
+  const size_t workspace_bytes_;
+  CublasLtHandle handle_ = nullptr;
+  CublasLtPreference preference_ = nullptr;
+  // Nothing where the library has no algorithm.
+  std::map<Kind, std::optional<CublasLtAlgorithm>> algorithms_;
+};
+
+}  // namespace kvasir::cuda
+
+#endif  // KVASIR_ENGINE_BACKEND_CUDA_CUBLASLT_MATMUL_H_

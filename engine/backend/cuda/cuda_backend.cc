@@ -1,0 +1,436 @@
+#include "engine/backend/cuda/cuda_backend.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/backend/cuda/decode_graphs.h"
+#include "engine/backend/cuda/device.h"
+#include "engine/backend/cuda/gpu_matmul.h"
+#include "engine/backend/cuda/kernels.h"
+#include "engine/backend/cuda/sample_staging.h"
+#include "engine/backend/cuda/step_staging.h"
+#include "engine/backend/cuda/weight_upload.h"
+#include "engine/backend/rope_table.h"
+#include "engine/check.h"
+
+namespace kvasir::cuda {
+namespace {
+
+// Counts up with every change of arithmetic.
+constexpr char kArithmeticVersion[] = "1";
+
+// Where attention is cut by spans, its states take no more than this.
+constexpr size_t kMaxPartialBytes = size_t{256} << 20;
+
+AttentionGrid GridOf(const AttentionShape& shape, const Device& device) {
+  return {.group = shape.heads / shape.kv_heads,
+          .kv_heads = shape.kv_heads,
+          .head_dim = shape.head_dim,
+          .wanted_blocks = 3 * device.multiprocessors};
+}
+
+class CudaBackend : public Backend {
+ public:
+  // `api`: null where cuBLASLt is not to be used.
+  CudaBackend(const GpuBackendOptions& options, const Device& device, const CublasLtApi* api);
+  ~CudaBackend() override;
+
+  std::string device() const override { return device_.name; }
+  std::string numerics() const override {
+    return absl::StrCat("cuda-sm_", device_.major, device_.minor, "-bf16-", kArithmeticVersion, "-",
+                        matmul_.numerics());
+  }
+  DType activation_dtype() const override { return DType::kBf16; }
+
+  std::unique_ptr<Buffer> Allocate(size_t bytes) override { return memory_.Allocate(bytes); }
+  PackedWeight Pack(std::span<const HostMatrix> parts) override;
+  PackedWeight PackGateUp(const HostMatrix& gate, const HostMatrix& up) override;
+  std::unique_ptr<Buffer> UploadVector(const HostMatrix& vector) override;
+  absl::Status Plan(const MemoryPlan& plan) override;
+  int64_t DefaultKvMemory() const override {
+    return std::max<int64_t>(0, memory_.available() - workspace_);
+  }
+  absl::Status AllocateKv(int layers, int num_blocks) override;
+  KvLayer Kv(int layer) override;
+  size_t KvBlockBytes(int layers) const override { return layers * BlockBytes(); }
+  const DeviceBatch& Stage(const Batch& batch) override;
+  void Run(const Batch& batch, Forward forward) override;
+  void Prepare(Forward forward) override;
+
+  void Embed(Tensor x, const PackedWeight& table, const DeviceBatch& batch) override;
+  void AddRmsNorm(Tensor out, Tensor residual, Tensor x, Tensor w, float eps) override;
+  void Matmul(Tensor out, Tensor x, const PackedWeight& w) override;
+  void NormRopeStore(Tensor qkv, Tensor q_norm, Tensor k_norm, KvLayer kv,
+                     const DeviceBatch& batch) override;
+  void Attention(Tensor out, Tensor qkv, KvLayer kv, const DeviceBatch& batch) override;
+  void MatmulSiluMul(Tensor out, Tensor gate_up, Tensor x, const PackedWeight& w) override;
+  void SiluMul(Tensor out, Tensor gate_up) override;
+  void GatherRows(Tensor out, Tensor x, const DeviceBatch& batch) override;
+
+  void Sample(Tensor logits, std::span<const SamplingRow> rows) override {
+    sample_.Sample(logits.as<float>(), rows, stream_);
+  }
+  std::span<const SampledToken> Collect() override { return sample_.Collect(); }
+  void CopyBlocks(std::span<const std::pair<int, int>> copies) override;
+  void Read(void* to, const void* device_memory, size_t bytes) override;
+  void Write(void* device_memory, const void* from, size_t bytes) override;
+
+ private:
+  size_t BlockBytes() const {  // of one layer
+    return size_t{2} * shape_.kv_heads * kBlockTokens * shape_.head_dim * sizeof(bf16);
+  }
+  KvView View(KvLayer kv) const {
+    return {static_cast<bf16*>(kv.data), shape_.kv_heads, shape_.head_dim};
+  }
+  void UploadRopeTables(int max_positions);
+  void TuneMatmul(Forward forward);
+
+  const AttentionShape shape_;
+  const Device device_;
+  const StepLimits limits_;
+  const AttentionGrid grid_;
+  const AttentionRoom room_;
+  DeviceMemory memory_;
+  cudaStream_t stream_ = nullptr;
+  std::optional<WeightUpload> upload_;  // until the weights are there
+  StepStaging staging_;
+  SampleStaging sample_;
+  GpuMatmul matmul_;
+  DecodeGraphs graphs_;
+  std::unique_ptr<Buffer> rope_coarse_, rope_fine_;  // [positions / 256, D / 2], [256, D / 2]
+  std::unique_ptr<Buffer> cos_, sin_;                // [T, D / 2]
+  std::unique_ptr<Buffer> partial_;                  // states of attention's parts
+  std::unique_ptr<Buffer> tickets_;
+  std::unique_ptr<Buffer> kv_;  // [layers, num_blocks, BlockBytes()]
+  int64_t workspace_ = 0;       // of the model, planned and not allocated yet
+  int kv_layers_ = 0;
+  int kv_blocks_ = 0;
+};
+
+cudaStream_t NewStream() {
+  cudaStream_t stream = nullptr;
+  CheckCuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
+  return stream;
+}
+
+CudaBackend::CudaBackend(const GpuBackendOptions& options, const Device& device,
+                         const CublasLtApi* api)
+    : shape_(options.attention),
+      device_(device),
+      limits_{options.max_step_tokens, options.max_sequences, options.max_logits,
+              options.max_positions},
+      grid_(GridOf(options.attention, device)),
+      room_(RoomForAttention(grid_, limits_.tokens, limits_.sequences, limits_.max_positions,
+                             kMaxPartialBytes)),
+      memory_(device.total_memory, options.memory_fraction),
+      stream_(NewStream()),
+      staging_(limits_, grid_, room_, memory_),
+      sample_(limits_.logits, options.vocab, memory_),
+      matmul_(api, memory_),
+      cos_(memory_.Allocate(size_t(limits_.tokens) * shape_.head_dim / 2 * sizeof(float))),
+      sin_(memory_.Allocate(size_t(limits_.tokens) * shape_.head_dim / 2 * sizeof(float))),
+      partial_(memory_.Allocate(room_.partial_bytes(grid_))),
+      tickets_(memory_.Allocate(size_t(room_.tickets) * shape_.kv_heads * sizeof(unsigned))) {
+  upload_.emplace(stream_);
+  UploadRopeTables(limits_.max_positions);
+}
+
+CudaBackend::~CudaBackend() {
+  (void)cudaStreamSynchronize(stream_);
+  upload_.reset();
+  (void)cudaStreamDestroy(stream_);
+}
+
+void CudaBackend::UploadRopeTables(int max_positions) {
+  RopeTable angles(shape_.rope_theta, shape_.head_dim);
+  static_assert(RopeTable::kFine == kRopeFine);
+  const auto upload = [this](const std::vector<RopeTable::Angle>& table) {
+    static_assert(sizeof(RopeTable::Angle) == sizeof(double2));
+    std::unique_ptr<Buffer> buffer = memory_.Allocate(table.size() * sizeof(double2));
+    Write(buffer->data(), table.data(), buffer->bytes());
+    return buffer;
+  };
+  rope_coarse_ = upload(angles.CoarseUpTo(max_positions));
+  rope_fine_ = upload(angles.fine());
+}
+
+// --- memory -----------------------------------------------------------------------------------
+
+absl::Status CudaBackend::Plan(const MemoryPlan& plan) {
+  const int64_t available = memory_.available();
+  const int64_t needed = plan.weights + plan.workspace + plan.kv;
+  if (needed > available) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the model needs ", needed, " bytes of GPU memory (weights ", plan.weights,
+        ", activations ", plan.workspace, ", --kv-memory ", plan.kv, "), and ", available,
+        " are left of GPU ", device_.index, " under --gpu-memory-fraction"));
+  }
+  workspace_ = plan.workspace;
+  return absl::OkStatus();
+}
+
+PackedWeight CudaBackend::Pack(std::span<const HostMatrix> parts) {
+  PackedWeight packed;
+  packed.dtype = DType::kBf16;
+  packed.cols = parts[0].cols;
+  for (const HostMatrix& part : parts) packed.rows += part.rows;
+  packed.data = memory_.Allocate(size_t(packed.rows) * packed.cols * sizeof(bf16));
+  upload_->Stack(parts, packed.data->data());
+  return packed;
+}
+
+PackedWeight CudaBackend::PackGateUp(const HostMatrix& gate, const HostMatrix& up) {
+  PackedWeight packed;
+  packed.dtype = DType::kBf16;
+  packed.cols = gate.cols;
+  packed.rows = 2 * gate.rows;
+  packed.data = memory_.Allocate(size_t(packed.rows) * packed.cols * sizeof(bf16));
+  upload_->Interleave(gate, up, packed.data->data());
+  return packed;
+}
+
+std::unique_ptr<Buffer> CudaBackend::UploadVector(const HostMatrix& vector) {
+  std::unique_ptr<Buffer> buffer =
+      memory_.Allocate(size_t(vector.rows) * vector.cols * sizeof(float));
+  upload_->Vector(vector, buffer->data());
+  return buffer;
+}
+
+absl::Status CudaBackend::AllocateKv(int layers, int num_blocks) {
+  KVASIR_CHECK(kv_ == nullptr && layers > 0 && num_blocks > 0);
+  const size_t bytes = size_t(layers) * num_blocks * BlockBytes();
+  if (static_cast<int64_t>(bytes) <= DefaultKvMemory()) kv_ = memory_.TryAllocate(bytes);
+  if (kv_ == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("a KV pool of ", bytes, " bytes (--kv-memory) exceeds the ", DefaultKvMemory(),
+                     " bytes that are left of GPU ", device_.index));
+  }
+  kv_layers_ = layers;
+  kv_blocks_ = num_blocks;
+  return absl::OkStatus();
+}
+
+KvLayer CudaBackend::Kv(int layer) {
+  KVASIR_CHECK(layer >= 0 && layer < kv_layers_);
+  return {static_cast<char*>(kv_->data()) + size_t(layer) * kv_blocks_ * BlockBytes(), kv_blocks_};
+}
+
+void CudaBackend::CopyBlocks(std::span<const std::pair<int, int>> copies) {
+  const size_t pitch = kv_blocks_ * BlockBytes();  // from layer to layer
+  char* pool = static_cast<char*>(kv_->data());
+  for (const auto& [from, to] : copies) {
+#if defined(BUG_STEP_COPY_ONE_LAYER)
+    const int layers = 1;  // planted: a fork's other layers stay as they were
+#else
+    const int layers = kv_layers_;
+#endif
+    CheckCuda(cudaMemcpy2DAsync(pool + to * BlockBytes(), pitch, pool + from * BlockBytes(), pitch,
+                                BlockBytes(), layers, cudaMemcpyDeviceToDevice, stream_),
+              "copying KV blocks");
+  }
+}
+
+// A copy from pageable memory on the default stream may still be under way when it returns.
+void CudaBackend::Read(void* to, const void* device_memory, size_t bytes) {
+  CheckCuda(cudaMemcpyAsync(to, device_memory, bytes, cudaMemcpyDeviceToHost, stream_),
+            "reading memory");
+  CheckCuda(cudaStreamSynchronize(stream_), "reading memory");
+}
+
+void CudaBackend::Write(void* device_memory, const void* from, size_t bytes) {
+  CheckCuda(cudaMemcpyAsync(device_memory, from, bytes, cudaMemcpyHostToDevice, stream_),
+            "writing memory");
+  CheckCuda(cudaStreamSynchronize(stream_), "writing memory");
+}
+
+// --- one step ---------------------------------------------------------------------------------
+
+const DeviceBatch& CudaBackend::Stage(const Batch& batch) {
+  staging_.Stage(batch, batch.num_tokens(), stream_);
+  return staging_.batch();
+}
+
+void CudaBackend::Run(const Batch& batch, Forward forward) {
+  const int rows = batch.num_tokens();
+  const int max_rows = std::min(limits_.sequences, limits_.tokens);
+  const bool decode = rows == batch.num_sequences() && rows == batch.num_logits();
+  const int padded = decode ? DecodeGraphs::PaddedRows(rows, max_rows) : 0;
+  staging_.Stage(batch, std::max(rows, padded), stream_);
+  if (padded > 0 && graphs_.Launch(padded, stream_)) return;
+  forward(staging_.batch());
+}
+
+void CudaBackend::Prepare(Forward forward) {
+  CheckCuda(cudaStreamSynchronize(stream_), "loading the model");
+  upload_.reset();
+  workspace_ = 0;
+  TuneMatmul(forward);
+  const int max_rows = std::min(limits_.sequences, limits_.tokens);
+  for (int rows = 1; const int size = DecodeGraphs::PaddedRows(rows, max_rows); rows = size + 1) {
+    staging_.StagePadding(size, size, stream_);
+    staging_.ExpectDecodeTiles();
+    graphs_.Record(size, stream_, [&] { forward(staging_.batch()); });
+  }
+}
+
+// Every product of the model once, for every power of two of rows; the values do not matter.
+void CudaBackend::TuneMatmul(Forward forward) {
+  if (matmul_.UsesOwnKernel(limits_.tokens)) return;
+  matmul_.set_tuning(true);
+  for (int rows = 1; rows < 2 * limits_.tokens; rows *= 2) {
+    const int some = std::min(rows, limits_.tokens);
+    if (matmul_.UsesOwnKernel(some)) continue;
+    staging_.StagePadding(some, std::min(some, limits_.logits), stream_);
+    forward(staging_.batch());
+    CheckCuda(cudaStreamSynchronize(stream_), "choosing algorithms");
+  }
+  matmul_.set_tuning(false);
+}
+
+void CudaBackend::Embed(Tensor x, const PackedWeight& table, const DeviceBatch& batch) {
+  CheckCuda(cuda::Embed(x.as<float>(), static_cast<const bf16*>(table.data->data()), batch.tokens,
+                        sample_.sampled(), x.rows, x.cols, stream_),
+            "Embed");
+  CheckCuda(RopeAngles(static_cast<float*>(cos_->data()), static_cast<float*>(sin_->data()),
+                       batch.positions, static_cast<const double2*>(rope_coarse_->data()),
+                       static_cast<const double2*>(rope_fine_->data()), x.rows, shape_.head_dim / 2,
+                       stream_),
+            "RopeAngles");
+}
+
+void CudaBackend::AddRmsNorm(Tensor out, Tensor residual, Tensor x, Tensor w, float eps) {
+  CheckCuda(cuda::AddRmsNorm(out.as<bf16>(), residual.as<float>(), x.as<float>(), w.as<float>(),
+                             residual.rows, residual.cols, eps, stream_),
+            "AddRmsNorm");
+}
+
+void CudaBackend::Matmul(Tensor out, Tensor x, const PackedWeight& w) {
+  matmul_.Multiply({.x = x.as<bf16>(),
+                    .w = static_cast<const bf16*>(w.data->data()),
+                    .m = x.rows,
+                    .n = w.rows,
+                    .k = w.cols,
+                    .out = out.as<float>()},
+                   stream_);
+}
+
+void CudaBackend::MatmulSiluMul(Tensor out, Tensor gate_up, Tensor x, const PackedWeight& w) {
+  if (!matmul_.UsesOwnKernel(x.rows)) {
+    Matmul(gate_up, x, w);
+    SiluMul(out, gate_up);
+    return;
+  }
+  matmul_.Multiply({.x = x.as<bf16>(),
+                    .w = static_cast<const bf16*>(w.data->data()),
+                    .m = x.rows,
+                    .n = w.rows,
+                    .k = w.cols,
+                    .gated = out.as<bf16>()},
+                   stream_);
+}
+
+void CudaBackend::SiluMul(Tensor out, Tensor gate_up) {
+  CheckCuda(cuda::SiluMul(out.as<bf16>(), gate_up.as<float>(), out.rows, out.cols, stream_),
+            "SiluMul");
+}
+
+void CudaBackend::NormRopeStore(Tensor qkv, Tensor q_norm, Tensor k_norm, KvLayer kv,
+                                const DeviceBatch& batch) {
+  CheckCuda(cuda::NormRopeStore({.qkv = qkv.as<float>(),
+                                 .q_norm = q_norm.as<float>(),
+                                 .k_norm = k_norm.as<float>(),
+                                 .cos = static_cast<const float*>(cos_->data()),
+                                 .sin = static_cast<const float*>(sin_->data()),
+                                 .slots = batch.slots,
+                                 .kv = View(kv),
+                                 .rows = qkv.rows,
+                                 .heads = shape_.heads,
+                                 .eps = shape_.norm_eps},
+                                stream_),
+            "NormRopeStore");
+}
+
+void CudaBackend::Attention(Tensor out, Tensor qkv, KvLayer kv, const DeviceBatch& batch) {
+  AttentionArgs args = {.out = out.as<bf16>(),
+                        .qkv = qkv.as<float>(),
+                        .kv = View(kv),
+                        .positions = batch.positions,
+                        .block_table = batch.block_table,
+                        .heads = shape_.heads,
+                        .partial = static_cast<float*>(partial_->data()),
+                        .tickets = static_cast<unsigned*>(tickets_->data())};
+  const int blocks = (grid_.wanted_blocks + shape_.kv_heads - 1) / shape_.kv_heads;
+  for (const bool few : {true, false}) {
+    const StepStaging::Tiles tiles = few ? staging_.few() : staging_.many();
+    if (!tiles.any) continue;
+    args.tiles = tiles.tiles;
+    args.count = tiles.count;
+    CheckCuda(cuda::Attention(args, few, blocks, stream_), "Attention");
+  }
+}
+
+void CudaBackend::GatherRows(Tensor out, Tensor x, const DeviceBatch& batch) {
+  CheckCuda(
+      cuda::GatherRows(out.as<bf16>(), x.as<bf16>(), batch.logit_rows, out.rows, x.cols, stream_),
+      "GatherRows");
+}
+
+// --- what it computes ---------------------------------------------------------------------------
+
+absl::Status CheckModel(const GpuBackendOptions& options) {
+  const AttentionShape& shape = options.attention;
+  const auto refuse = [](const char* field, int value, const char* limit) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("config.json: field '", field, "': ", value, ", and a GPU takes ", limit));
+  };
+  if (shape.head_dim != 16 && shape.head_dim != 32 && shape.head_dim != 64 &&
+      shape.head_dim != 128) {
+    return refuse("head_dim", shape.head_dim, "16, 32, 64 or 128");
+  }
+  if (shape.heads / shape.kv_heads > kTileRows) {
+    return refuse("num_attention_heads", shape.heads, "at most 16 for each key-value head");
+  }
+  if (options.hidden % 8 != 0) return refuse("hidden_size", options.hidden, "multiples of 8");
+  if (options.ffn % 8 != 0) return refuse("intermediate_size", options.ffn, "multiples of 8");
+  return absl::OkStatus();
+}
+
+int64_t FixedBytes(const GpuBackendOptions& options, const Device& device) {
+  const AttentionGrid grid = GridOf(options.attention, device);
+  const AttentionRoom room = RoomForAttention(grid, options.max_step_tokens, options.max_sequences,
+                                              options.max_positions, kMaxPartialBytes);
+  const StepLimits limits = {options.max_step_tokens, options.max_sequences, options.max_logits,
+                             options.max_positions};
+  const size_t angles = (size_t(options.max_positions) / kRopeFine + 1 + kRopeFine) *
+                        (options.attention.head_dim / 2) * sizeof(double2);
+  return static_cast<int64_t>(StepStaging::Bytes(limits, room) +
+                              SampleStaging::Bytes(limits.logits, options.vocab) +
+                              room.partial_bytes(grid) + GpuMatmul::kWorkspaceBytes + angles);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const GpuBackendOptions& options) {
+  absl::Status model = CheckModel(options);
+  if (!model.ok()) return model;
+  const absl::StatusOr<Device> device = OpenDevice(options.device);
+  if (!device.ok()) return device.status();
+  const int64_t needed = FixedBytes(options, *device);
+  const int64_t available = DeviceMemory(device->total_memory, options.memory_fraction).available();
+  if (needed > available) {
+    return absl::ResourceExhaustedError(absl::StrCat("GPU ", device->index, " has ", available,
+                                                     " bytes of memory left under "
+                                                     "--gpu-memory-fraction, and ",
+                                                     needed, " are the least"));
+  }
+  absl::StatusOr<CublasLtApi> api = absl::NotFoundError("not wanted");
+  if (!options.deterministic) api = LoadCublasLt();
+  return std::unique_ptr<Backend>(
+      std::make_unique<CudaBackend>(options, *device, api.ok() ? &*api : nullptr));
+}
+
+}  // namespace kvasir::cuda

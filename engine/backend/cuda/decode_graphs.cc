@@ -1,0 +1,42 @@
+#include "engine/backend/cuda/decode_graphs.h"
+
+#include "engine/backend/cuda/device.h"
+
+namespace kvasir::cuda {
+namespace {
+
+constexpr int kSizes[] = {1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256};
+
+}  // namespace
+
+int DecodeGraphs::PaddedRows(int rows, int max_rows) {
+  for (const int size : kSizes) {
+    if (size > max_rows) break;
+    if (size >= rows) return size;
+  }
+  return 0;
+}
+
+DecodeGraphs::~DecodeGraphs() {
+  for (const auto& [rows, graph] : graphs_) (void)cudaGraphExecDestroy(graph);
+}
+
+void DecodeGraphs::Record(int rows, cudaStream_t stream, absl::FunctionRef<void()> enqueue) {
+  cudaGraph_t graph = nullptr;
+  CheckCuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording a step");
+  enqueue();
+  CheckCuda(cudaStreamEndCapture(stream, &graph), "recording a step");
+  cudaGraphExec_t executable = nullptr;
+  CheckCuda(cudaGraphInstantiate(&executable, graph, 0), "recording a step");
+  CheckCuda(cudaGraphDestroy(graph), "recording a step");
+  graphs_[rows] = executable;
+}
+
+bool DecodeGraphs::Launch(int rows, cudaStream_t stream) const {
+  const auto found = graphs_.find(rows);
+  if (found == graphs_.end()) return false;
+  CheckCuda(cudaGraphLaunch(found->second, stream), "launching a step");
+  return true;
+}
+
+}  // namespace kvasir::cuda

@@ -1,0 +1,37 @@
+#ifndef KVASIR_ENGINE_BACKEND_CUDA_DECODE_GRAPHS_H_
+#define KVASIR_ENGINE_BACKEND_CUDA_DECODE_GRAPHS_H_
+
+#include <cuda_runtime.h>
+
+#include <map>
+
+#include "absl/functional/function_ref.h"
+
+namespace kvasir::cuda {
+
+// A step in which every sequence has one row, recorded once for some numbers of rows: launching it
+// again is one call in place of hundreds. Everything that differs between steps lies in device
+// memory.
+class DecodeGraphs {
+ public:
+  // The least number of rows that a graph is recorded for and that holds `rows`, where the largest
+  // step has `max_rows`: 1, 2, 4, 8, 12, 16, 24, 32, 48 ... 256. 0: none does.
+  static int PaddedRows(int rows, int max_rows);
+
+  DecodeGraphs() = default;
+  ~DecodeGraphs();
+  DecodeGraphs(const DecodeGraphs&) = delete;
+  DecodeGraphs& operator=(const DecodeGraphs&) = delete;
+
+  // Records what `enqueue` puts on the stream; nothing is run.
+  void Record(int rows, cudaStream_t stream, absl::FunctionRef<void()> enqueue);
+  // False: nothing has been recorded for so many rows.
+  bool Launch(int rows, cudaStream_t stream) const;
+
+ private:
+  std::map<int, cudaGraphExec_t> graphs_;
+};
+
+}  // namespace kvasir::cuda
+
+#endif  // KVASIR_ENGINE_BACKEND_CUDA_DECODE_GRAPHS_H_

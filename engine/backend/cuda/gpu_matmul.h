@@ -1,0 +1,48 @@
+#ifndef KVASIR_ENGINE_BACKEND_CUDA_GPU_MATMUL_H_
+#define KVASIR_ENGINE_BACKEND_CUDA_GPU_MATMUL_H_
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "engine/backend/cuda/cublaslt_matmul.h"
+#include "engine/backend/cuda/device.h"
+#include "engine/backend/cuda/kernels.h"
+
+namespace kvasir::cuda {
+
+// Which product runs where: a few rows by our own kernel, which streams the weights; more of them
+// by cuBLASLt, which is the faster the more there are. Deterministic, or where the library is not
+// there: all by our own kernel, whose bits do not depend on the number of rows.
+class GpuMatmul {
+ public:
+  static constexpr size_t kWorkspaceBytes = size_t{32} << 20;
+
+  // `api`: null where cuBLASLt is not to be used.
+  GpuMatmul(const CublasLtApi* api, DeviceMemory& memory);
+
+  // Part of what a session's bits depend on: "own", or "cublaslt-" and its version.
+  std::string numerics() const { return numerics_; }
+  bool UsesOwnKernel(int rows) const { return library_ == nullptr || rows <= kOwnRows; }
+
+  void Multiply(const MatmulArgs& args, cudaStream_t stream);
+
+  // While it is on, Multiply tries the library's algorithms on every product of a new kind, and
+  // waits.
+  void set_tuning(bool tuning) { tuning_ = tuning; }
+
+ private:
+  // Rows of a tile of our kernel: so many stream the weights once.
+  static constexpr int kOwnRows = 8;
+
+  std::unique_ptr<Buffer> workspace_;
+  std::unique_ptr<CublasLtMatmul> library_;
+  std::string numerics_ = "own";
+  bool tuning_ = false;
+};
+
+}  // namespace kvasir::cuda
+
+#endif  // KVASIR_ENGINE_BACKEND_CUDA_GPU_MATMUL_H_

@@ -1,0 +1,152 @@
+#include "engine/backend/cuda/sample_staging.h"
+
+#include <algorithm>
+
+#include "engine/check.h"
+
+namespace kvasir::cuda {
+namespace {
+
+constexpr size_t kAlignment = 128;
+
+SampleRow WishesOf(const SamplingRow& row) {
+  const SamplingParams& params = *row.params;
+  return {.logits_row = row.logits_row,
+          .target = row.target,
+          .top_logprobs = row.top_logprobs,
+          .temperature = params.temperature,
+          .top_k = static_cast<int>(params.top_k),
+          .top_p = params.top_p,
+          .min_p = params.min_p,
+          .repetition_penalty = params.repetition_penalty,
+          .frequency_penalty = params.frequency_penalty,
+          .presence_penalty = params.presence_penalty,
+          .seed = params.seed,
+          .position = row.position};
+}
+
+}  // namespace
+
+SampleStaging::Layout SampleStaging::LayoutOf(int rows) {
+  const auto align = [](size_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; };
+  Layout layout{};
+  layout.rows = 0;
+  layout.bias = align(rows * sizeof(SampleRow));
+  layout.history = align(layout.bias + kMaxBias * sizeof(Bias));
+  layout.end = layout.history + kMaxHistory * sizeof(int);
+  return layout;
+}
+
+size_t SampleStaging::Bytes(int rows, int vocab) {
+  return LayoutOf(rows).end + rows * (sizeof(SampleResult) + sizeof(int) * (size_t(vocab) + 1));
+}
+
+SampleStaging::SampleStaging(int rows, int vocab, DeviceMemory& memory)
+    : max_rows_(rows),
+      vocab_(vocab),
+      layout_(LayoutOf(rows)),
+      wishes_(std::make_unique<PinnedBuffer>(layout_.end)),
+      results_(std::make_unique<PinnedBuffer>(rows * sizeof(SampleResult))),
+      device_wishes_(memory.Allocate(layout_.end)),
+      device_results_(memory.Allocate(rows * sizeof(SampleResult))),
+      counts_(memory.Allocate(size_t(rows) * vocab * sizeof(int))),
+      sampled_buffer_(memory.Allocate(rows * sizeof(int))),
+      sampled_(static_cast<int*>(sampled_buffer_->data())) {
+  CheckCuda(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming), "creating an event");
+}
+
+SampleStaging::~SampleStaging() { (void)cudaEventDestroy(done_); }
+
+void SampleStaging::Sample(float* logits, std::span<const SamplingRow> rows, cudaStream_t stream) {
+  KVASIR_CHECK(rows.size() <= size_t(max_rows_));
+  count_ = static_cast<int>(rows.size());
+  logits_ = logits;
+  stream_ = stream;
+  char* host = static_cast<char*>(wishes_->data());
+  auto* wishes = reinterpret_cast<SampleRow*>(host + layout_.rows);
+  auto* bias = reinterpret_cast<Bias*>(host + layout_.bias);
+  int* const history = reinterpret_cast<int*>(host + layout_.history);
+  size_t biases = 0;
+  size_t used = 0;  // of the history
+  host_rows_.clear();
+  for (int i = 0; i < count_; ++i) {
+    const SamplingRow& row = rows[i];
+    const auto& wanted = row.params->logit_bias;
+    const bool penalties = row.params->has_penalties() && row.target < 0;
+    SampleRow& wish = wishes[i] = WishesOf(row);
+    if (biases + wanted.size() > kMaxBias ||
+        (penalties && used + row.history.size() > kMaxHistory)) {
+      host_rows_.push_back({i, row});
+      wish.logits_row = -1;
+      continue;
+    }
+    wish.bias_begin = static_cast<int>(biases);
+    for (const auto& [id, value] : wanted) bias[biases++] = {id, value};
+    wish.bias_end = static_cast<int>(biases);
+    wish.history_begin = static_cast<int>(used);
+    if (penalties) {
+      std::copy(row.history.begin(), row.history.end(), history + used);
+      used += row.history.size();
+    }
+    wish.history_end = static_cast<int>(used);
+  }
+  if (count_ > 0) {
+    char* device = static_cast<char*>(device_wishes_->data());
+    CheckCuda(cudaMemcpyAsync(device, host, layout_.history + used * sizeof(int),
+                              cudaMemcpyHostToDevice, stream),
+              "copying sampling wishes");
+    const SampleArgs args = {.logits = logits,
+                             .vocab = vocab_,
+                             .rows = reinterpret_cast<SampleRow*>(device + layout_.rows),
+                             .count = count_,
+                             .bias = reinterpret_cast<Bias*>(device + layout_.bias),
+                             .history = reinterpret_cast<int*>(device + layout_.history),
+                             .counts = static_cast<int*>(counts_->data()),
+                             .results = static_cast<SampleResult*>(device_results_->data()),
+                             .sampled = sampled_};
+    CheckCuda(cuda::Sample(args, stream), "sampling");
+    CheckCuda(cudaMemcpyAsync(results_->data(), args.results, count_ * sizeof(SampleResult),
+                              cudaMemcpyDeviceToHost, stream),
+              "fetching sampled tokens");
+  }
+  CheckCuda(cudaEventRecord(done_, stream), "sampling");
+}
+
+std::span<const SampledToken> SampleStaging::Collect() {
+#if !defined(BUG_STEP_COLLECTS_TOO_EARLY)  // planted: results are read before they are there
+  CheckCuda(cudaEventSynchronize(done_), "running a step");
+#endif
+  const auto* results = static_cast<const SampleResult*>(results_->data());
+  if (tokens_.size() < size_t(count_)) tokens_.resize(count_);
+  for (int i = 0; i < count_; ++i) {
+    const SampleResult& result = results[i];
+    SampledToken& token = tokens_[i];
+    token.id = result.id;
+    token.logprob = result.logprob;
+    token.alternatives.clear();
+    for (int a = 0; a < result.alternatives; ++a) {
+      token.alternatives.push_back({result.alternative_id[a], result.alternative_logprob[a]});
+    }
+  }
+  if (!host_rows_.empty()) DrawOnHost();
+  return {tokens_.data(), size_t(count_)};
+}
+
+void SampleStaging::DrawOnHost() {
+  host_logits_.resize(vocab_);
+  for (const HostRow& host : host_rows_) {
+    CheckCuda(cudaMemcpyAsync(host_logits_.data(), logits_ + size_t(host.row.logits_row) * vocab_,
+                              vocab_ * sizeof(float), cudaMemcpyDeviceToHost, stream_),
+              "fetching logits");
+    CheckCuda(cudaStreamSynchronize(stream_), "fetching logits");
+    SampledToken& token = tokens_[host.index];
+    kvasir::SampleRow(host_logits_, host.row, scratch_, token);
+    const int id = std::max(token.id, 0);  // the next Embed looks it up
+    CheckCuda(
+        cudaMemcpyAsync(sampled_ + host.index, &id, sizeof(int), cudaMemcpyHostToDevice, stream_),
+        "storing a token");
+    CheckCuda(cudaStreamSynchronize(stream_), "storing a token");
+  }
+}
+
+}  // namespace kvasir::cuda

@@ -1,0 +1,75 @@
+#ifndef KVASIR_ENGINE_BACKEND_CUDA_SAMPLE_STAGING_H_
+#define KVASIR_ENGINE_BACKEND_CUDA_SAMPLE_STAGING_H_
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/backend/backend.h"
+#include "engine/backend/cuda/device.h"
+#include "engine/backend/cuda/kernels.h"
+#include "engine/sampler.h"
+
+namespace kvasir::cuda {
+
+// Draws the next tokens on the device: brings the rows' wishes there and a few bytes a row back. A
+// row whose biases or whose history of penalties find no room there is drawn by the host, which is
+// slow and gives what the CPU backend gives.
+class SampleStaging {
+ public:
+  // At most `rows` rows a step.
+  SampleStaging(int rows, int vocab, DeviceMemory& memory);
+  ~SampleStaging();
+
+  // Enqueues. logits: [R, V] f32 on the device, overwritten.
+  void Sample(float* logits, std::span<const SamplingRow> rows, cudaStream_t stream);
+  // Waits for what Sample and everything before it has enqueued.
+  std::span<const SampledToken> Collect();
+
+  // Ids of the step before, by the order of its rows: on the device.
+  const int* sampled() const { return sampled_; }
+
+  static size_t Bytes(int rows, int vocab);
+
+ private:
+  // The wishes lie in one block of memory, the history last: only what is used is copied.
+  struct Layout {
+    size_t rows, bias, history, end;
+  };
+  static Layout LayoutOf(int rows);
+  // Of all rows of a step.
+  static constexpr size_t kMaxBias = 16384;
+  static constexpr size_t kMaxHistory = size_t{1} << 20;
+  void DrawOnHost();
+
+  const int max_rows_;
+  const int vocab_;
+  const Layout layout_;
+  std::unique_ptr<PinnedBuffer> wishes_;
+  std::unique_ptr<PinnedBuffer> results_;  // [rows] SampleResult
+  std::unique_ptr<Buffer> device_wishes_;
+  std::unique_ptr<Buffer> device_results_;
+  std::unique_ptr<Buffer> counts_;  // [rows, V]
+  std::unique_ptr<Buffer> sampled_buffer_;
+  int* sampled_;
+  cudaEvent_t done_ = nullptr;
+  // Of the last Sample.
+  float* logits_ = nullptr;
+  cudaStream_t stream_ = nullptr;
+  int count_ = 0;
+  struct HostRow {
+    int index;
+    SamplingRow row;
+  };
+  std::vector<HostRow> host_rows_;
+  std::vector<float> host_logits_;  // [V]
+  SamplerScratch scratch_;
+  std::vector<SampledToken> tokens_;  // keeps its capacity, and its elements theirs
+};
+
+}  // namespace kvasir::cuda
+
+#endif  // KVASIR_ENGINE_BACKEND_CUDA_SAMPLE_STAGING_H_

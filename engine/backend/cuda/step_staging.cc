@@ -1,0 +1,157 @@
+#include "engine/backend/cuda/step_staging.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/check.h"
+
+namespace kvasir::cuda {
+namespace {
+
+constexpr size_t kAlignment = 128;
+
+size_t BlocksOf(int tokens) { return (size_t(tokens) + kBlockTokens - 1) / kBlockTokens; }
+
+void CopyInts(int* to, const std::vector<int>& from) { std::copy(from.begin(), from.end(), to); }
+
+}  // namespace
+
+StepStaging::Layout StepStaging::LayoutOf(const StepLimits& limits, const AttentionRoom& room) {
+  size_t end = 0;
+  const auto place = [&end](size_t count, size_t size) {
+    const size_t begin = end;
+    end += (count * size + kAlignment - 1) / kAlignment * kAlignment;
+    return begin;
+  };
+  const size_t t = limits.tokens;
+  const size_t s = limits.sequences;
+  Layout layout{};
+  layout.tokens = place(t, sizeof(int));
+  layout.positions = place(t, sizeof(int));
+  layout.slots = place(t, sizeof(int));
+  layout.query_start = place(s + 1, sizeof(int));
+  layout.context_length = place(s, sizeof(int));
+  layout.logit_rows = place(std::max(limits.logits, limits.tokens), sizeof(int));
+  layout.counts = place(2, sizeof(int));
+  layout.few = place(room.few_tiles, sizeof(AttentionTile));
+  layout.many = place(room.many_tiles, sizeof(AttentionTile));
+  layout.block_table = place(s * BlocksOf(limits.max_positions), sizeof(int));
+  layout.end = end;
+  return layout;
+}
+
+size_t StepStaging::Bytes(const StepLimits& limits, const AttentionRoom& room) {
+  return LayoutOf(limits, room).end;
+}
+
+StepStaging::StepStaging(const StepLimits& limits, const AttentionGrid& grid,
+                         const AttentionRoom& room, DeviceMemory& memory)
+    : limits_(limits),
+      grid_(grid),
+      room_(room),
+      layout_(LayoutOf(limits, room)),
+      host_(std::make_unique<PinnedBuffer>(layout_.end)),
+      device_(memory.Allocate(layout_.end)),
+      few_(OnDevice<AttentionTile>(layout_.few)),
+      many_(OnDevice<AttentionTile>(layout_.many)),
+      few_count_(OnDevice<int>(layout_.counts)),
+      many_count_(few_count_ + 1) {
+  plan_.Reserve(room);
+  batch_.tokens = OnDevice<int>(layout_.tokens);
+  batch_.positions = OnDevice<int>(layout_.positions);
+  batch_.slots = OnDevice<int>(layout_.slots);
+  batch_.query_start = OnDevice<int>(layout_.query_start);
+  batch_.context_length = OnDevice<int>(layout_.context_length);
+  batch_.block_table = OnDevice<int>(layout_.block_table);
+  batch_.logit_rows = OnDevice<int>(layout_.logit_rows);
+}
+
+void StepStaging::Stage(const Batch& batch, int rows, cudaStream_t stream) {
+  const int padding = rows - batch.num_tokens();
+  const size_t bytes = Fill(batch, rows);
+  CheckCuda(cudaMemcpyAsync(device_->data(), host_->data(), bytes, cudaMemcpyHostToDevice, stream),
+            "copying a step's batch");
+  batch_.num_tokens = rows;
+  batch_.num_sequences = batch.num_sequences();
+  batch_.num_logits = batch.num_logits() + padding;
+  has_few_ = !plan_.few.empty();
+  has_many_ = !plan_.many.empty();
+}
+
+void StepStaging::StagePadding(int rows, int logits, cudaStream_t stream) {
+  KVASIR_CHECK(rows <= limits_.tokens && logits <= rows);
+  int* counts = Host<int>(layout_.counts);
+  counts[0] = counts[1] = 0;
+  FillPadding(0, rows, 0);
+  CheckCuda(
+      cudaMemcpyAsync(device_->data(), host_->data(), layout_.few, cudaMemcpyHostToDevice, stream),
+      "copying a step's batch");
+  CheckCuda(cudaStreamSynchronize(stream), "copying a step's batch");
+  batch_.num_tokens = rows;
+  batch_.num_sequences = 0;
+  batch_.num_logits = logits;
+  has_few_ = has_many_ = false;
+}
+
+void StepStaging::FillPadding(int begin, int end, int first_logit) {
+  for (int row = begin; row < end; ++row) {
+    Host<int>(layout_.tokens)[row] = 0;
+    Host<int>(layout_.positions)[row] = 0;
+#if defined(BUG_STEP_PADDING_STORES)
+    Host<int>(layout_.slots)[row] = 0;  // planted: padding writes to somebody's block
+#else
+    Host<int>(layout_.slots)[row] = -1;
+#endif
+    Host<int>(layout_.logit_rows)[first_logit + row - begin] = row;
+  }
+}
+
+size_t StepStaging::Fill(const Batch& batch, int rows) {
+  const int used = batch.num_tokens();
+  KVASIR_CHECK(rows >= used && rows <= limits_.tokens &&
+               batch.num_sequences() <= limits_.sequences);
+  CopyInts(Host<int>(layout_.tokens), batch.tokens);
+  CopyInts(Host<int>(layout_.positions), batch.positions);
+  CopyInts(Host<int>(layout_.slots), batch.slots);
+  CopyInts(Host<int>(layout_.query_start), batch.query_start);
+  CopyInts(Host<int>(layout_.context_length), batch.context_length);
+  CopyInts(Host<int>(layout_.logit_rows), batch.logit_rows);
+  FillPadding(used, rows, batch.num_logits());
+  FillTiles(batch);
+  // Rows of the table one behind another, without what pads them to max_blocks.
+  int* table = Host<int>(layout_.block_table);
+  for (int s = 0; s < batch.num_sequences(); ++s) {
+    const int* from = batch.block_table.data() + size_t(s) * batch.max_blocks;
+    table = std::copy_n(from, BlocksOf(batch.context_length[s]), table);
+  }
+#if defined(BUG_STEP_SHORT_COPY)
+  return layout_.block_table;  // planted: the step before's table stays
+#else
+  return reinterpret_cast<char*>(table) - static_cast<char*>(host_->data());
+#endif
+}
+
+void StepStaging::FillTiles(const Batch& batch) {
+  PlanAttention(batch, grid_, room_, plan_);
+  KVASIR_CHECK(plan_.few.size() <= size_t(room_.few_tiles) &&
+               plan_.many.size() <= size_t(room_.many_tiles));
+  int* counts = Host<int>(layout_.counts);
+  counts[0] = static_cast<int>(plan_.few.size());
+  counts[1] = static_cast<int>(plan_.many.size());
+  const auto place = [&batch](std::vector<AttentionTile>& tiles, AttentionTile* to) {
+    int sequence = 0;
+    int table = 0;
+    for (AttentionTile& tile : tiles) {  // in the order of sequences
+      for (; sequence < tile.sequence; ++sequence) {
+        table += static_cast<int>(BlocksOf(batch.context_length[sequence]));
+      }
+      *to = tile;
+      to->table = table;
+      ++to;
+    }
+  };
+  place(plan_.few, Host<AttentionTile>(layout_.few));
+  place(plan_.many, Host<AttentionTile>(layout_.many));
+}
+
+}  // namespace kvasir::cuda

@@ -1,0 +1,88 @@
+#ifndef KVASIR_ENGINE_BACKEND_CUDA_STEP_STAGING_H_
+#define KVASIR_ENGINE_BACKEND_CUDA_STEP_STAGING_H_
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <memory>
+
+#include "engine/backend/cuda/attention_plan.h"
+#include "engine/backend/cuda/device.h"
+
+namespace kvasir::cuda {
+
+// The largest step.
+struct StepLimits {
+  int tokens = 0;
+  int sequences = 0;
+  int logits = 0;
+  int max_positions = 0;
+};
+
+// Brings what differs between steps to the device, by one copy into arrays that never move: a
+// recorded graph reads them again.
+class StepStaging {
+ public:
+  StepStaging(const StepLimits& limits, const AttentionGrid& grid, const AttentionRoom& room,
+              DeviceMemory& memory);
+
+  // Enqueues the batch with its attention plan, with rows of padding up to `rows`: token 0, no
+  // slot, no sequence. Each of them has logits where every row has.
+  // REQUIRES: the copy before has been made (the stream has been waited for).
+  void Stage(const Batch& batch, int rows, cudaStream_t stream);
+  // A step of padding alone, `logits` of its rows with logits.
+  void StagePadding(int rows, int logits, cudaStream_t stream);
+  // For a step that is recorded: it will have tiles of single rows, though this one has none.
+  void ExpectDecodeTiles() { has_few_ = true; }
+
+  const DeviceBatch& batch() const { return batch_; }
+  struct Tiles {
+    const AttentionTile* tiles = nullptr;  // on the device
+    const int* count = nullptr;
+    bool any = false;  // as the host knows
+  };
+  Tiles few() const { return {few_, few_count_, has_few_}; }
+  Tiles many() const { return {many_, many_count_, has_many_}; }
+
+  static size_t Bytes(const StepLimits& limits, const AttentionRoom& room);
+
+ private:
+  // Where the arrays lie; the same in host memory and on the device. The block table comes last:
+  // only as much of it is copied as is used.
+  struct Layout {
+    size_t tokens, positions, slots, query_start, context_length, logit_rows, counts;
+    size_t few, many, block_table, end;
+  };
+  static Layout LayoutOf(const StepLimits& limits, const AttentionRoom& room);
+  template <typename T>
+  T* Host(size_t offset) {
+    return reinterpret_cast<T*>(static_cast<char*>(host_->data()) + offset);
+  }
+  template <typename T>
+  T* OnDevice(size_t offset) {
+    return reinterpret_cast<T*>(static_cast<char*>(device_->data()) + offset);
+  }
+  // Returns the bytes that are used.
+  size_t Fill(const Batch& batch, int rows);
+  void FillPadding(int begin, int end, int first_logit);
+  void FillTiles(const Batch& batch);
+
+  const StepLimits limits_;
+  const AttentionGrid grid_;
+  const AttentionRoom room_;
+  const Layout layout_;
+  std::unique_ptr<PinnedBuffer> host_;
+  std::unique_ptr<Buffer> device_;
+  AttentionPlan plan_;
+  DeviceBatch batch_;
+  AttentionTile* few_;
+  AttentionTile* many_;
+  int* few_count_;
+  int* many_count_;
+  bool has_few_ = false;
+  bool has_many_ = false;
+};
+
+}  // namespace kvasir::cuda
+
+#endif  // KVASIR_ENGINE_BACKEND_CUDA_STEP_STAGING_H_

@@ -1,0 +1,235 @@
+#include <cmath>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "engine/backend/cuda/cublaslt_api.h"
+#include "engine/backend/cuda/cublaslt_matmul.h"
+#include "gtest/gtest.h"
+#include "tests/engine/backend/cuda/device_testing.h"
+#include "tests/engine/backend/cuda/emulated_cublaslt.h"
+
+// Where the library's own header is at hand, it must say what ours says.
+#if __has_include(<cublasLt.h>) && !defined(KVASIR_SIMT)
+#include <cublasLt.h>
+
+namespace kvasir::cuda {
+namespace {
+
+static_assert(kCublasSuccess == CUBLAS_STATUS_SUCCESS);
+static_assert(kCublasNotSupported == CUBLAS_STATUS_NOT_SUPPORTED);
+static_assert(kCublasComputeF32 == CUBLAS_COMPUTE_32F);
+static_assert(kCudaF32 == CUDA_R_32F);
+static_assert(kCudaBf16 == CUDA_R_16BF);
+static_assert(kCublasTranspose == CUBLAS_OP_T);
+static_assert(kCublasLtDescTransposeA == CUBLASLT_MATMUL_DESC_TRANSA);
+static_assert(kCublasLtPreferenceWorkspaceBytes == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES);
+static_assert(kCublasLtPreferenceAlignmentA == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES);
+static_assert(kCublasLtPreferenceAlignmentB == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES);
+static_assert(kCublasLtPreferenceAlignmentC == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES);
+static_assert(kCublasLtPreferenceAlignmentD == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES);
+static_assert(sizeof(CublasLtAlgorithm) == sizeof(cublasLtMatmulAlgo_t));
+static_assert(sizeof(CublasLtHeuristic) == sizeof(cublasLtMatmulHeuristicResult_t));
+static_assert(offsetof(CublasLtHeuristic, workspace_bytes) ==
+              offsetof(cublasLtMatmulHeuristicResult_t, workspaceSize));
+static_assert(offsetof(CublasLtHeuristic, state) ==
+              offsetof(cublasLtMatmulHeuristicResult_t, state));
+
+// Results and parameters of equal number, size and kind (pointer or number).
+template <class Ours, class Theirs>
+constexpr bool kSameKind =
+    sizeof(Ours) == sizeof(Theirs) && std::is_pointer_v<Ours> == std::is_pointer_v<Theirs>;
+template <class R, class... P, class S, class... Q>
+constexpr bool SameInterface(R (*)(P...), S (*)(Q...)) {
+  if constexpr (sizeof...(P) != sizeof...(Q)) {
+    return false;
+  } else {
+    return kSameKind<R, S> && (kSameKind<P, Q> && ...);
+  }
+}
+constexpr CublasLtApi kOurs = {};
+static_assert(SameInterface(kOurs.version, &cublasLtGetVersion));
+static_assert(SameInterface(kOurs.status_name, &cublasLtGetStatusName));
+static_assert(SameInterface(kOurs.create, &cublasLtCreate));
+static_assert(SameInterface(kOurs.destroy, &cublasLtDestroy));
+static_assert(SameInterface(kOurs.desc_create, &cublasLtMatmulDescCreate));
+static_assert(SameInterface(kOurs.desc_destroy, &cublasLtMatmulDescDestroy));
+static_assert(SameInterface(kOurs.desc_set, &cublasLtMatmulDescSetAttribute));
+static_assert(SameInterface(kOurs.layout_create, &cublasLtMatrixLayoutCreate));
+static_assert(SameInterface(kOurs.layout_destroy, &cublasLtMatrixLayoutDestroy));
+static_assert(SameInterface(kOurs.preference_create, &cublasLtMatmulPreferenceCreate));
+static_assert(SameInterface(kOurs.preference_destroy, &cublasLtMatmulPreferenceDestroy));
+static_assert(SameInterface(kOurs.preference_set, &cublasLtMatmulPreferenceSetAttribute));
+static_assert(SameInterface(kOurs.heuristic, &cublasLtMatmulAlgoGetHeuristic));
+static_assert(SameInterface(kOurs.matmul, &cublasLtMatmul));
+
+}  // namespace
+}  // namespace kvasir::cuda
+#endif
+
+namespace kvasir::cuda {
+namespace {
+
+TEST(CublasLtApiTest, MissingLibraryIsNamedInOneLine) {
+  const absl::StatusOr<CublasLtApi> api =
+      LoadCublasLt(std::vector<const char*>{"libkvasir-none.so.13", "libkvasir-none.so.12"});
+  ASSERT_FALSE(api.ok());
+  EXPECT_EQ(api.status().code(), absl::StatusCode::kNotFound);
+  const std::string message(api.status().message());
+  EXPECT_NE(message.find("cuBLASLt"), std::string::npos) << message;
+  EXPECT_NE(message.find("libkvasir-none.so.13"), std::string::npos) << message;
+  EXPECT_NE(message.find("libkvasir-none.so.12"), std::string::npos) << message;
+  EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+}
+
+TEST(CublasLtApiTest, MissingFunctionIsNamed) {
+  const absl::StatusOr<CublasLtApi> api = LoadCublasLt(std::vector<const char*>{"libc.so.6"});
+  EXPECT_EQ(api.status(), absl::NotFoundError("libc.so.6 lacks cublasLtGetVersion"));
+}
+
+// Operands on the device, and what they give in f64.
+class Product {
+ public:
+  Product(int m, int n, int k)
+      : m_(m),
+        n_(n),
+        k_(k),
+        x_(NormalBf16(size_t(m) * k, 1)),
+        w_(NormalBf16(size_t(n) * k, 2)),
+        device_x_(x_),
+        device_w_(w_),
+        out_(size_t(m) * n) {}
+
+  MatmulArgs args() const {
+    return {
+        .x = device_x_.get(), .w = device_w_.get(), .m = m_, .n = n_, .k = k_, .out = out_.get()};
+  }
+  // K roundings of the sum of magnitudes, twice over as tensor cores cut where a CPU rounds.
+  void ExpectRight() const {
+    const std::vector<float> out = out_.Read();
+    for (int m = 0; m < m_; ++m) {
+      for (int n = 0; n < n_; ++n) {
+        double sum = 0, magnitude = 0;
+        for (int i = 0; i < k_; ++i) {
+          const double product =
+              double(FromBf16(x_[size_t(m) * k_ + i])) * FromBf16(w_[size_t(n) * k_ + i]);
+          sum += product;
+          magnitude += std::abs(product);
+        }
+        ASSERT_LE(std::abs(out[size_t(m) * n_ + n] - sum), 2 * k_ * kF32Rounding * magnitude)
+            << "row " << m << " column " << n;
+      }
+    }
+  }
+  void Forget() { out_.Write(std::vector<float>(out_.size(), NAN)); }
+
+ private:
+  int m_, n_, k_;
+  std::vector<bf16> x_, w_;
+  DeviceArray<bf16> device_x_, device_w_;
+  DeviceArray<float> out_;
+};
+
+class CublasLtMatmulTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    CublasLtCounts() = {};
+    auto matmul = CublasLtMatmul::Create(EmulatedCublasLt(), workspace_.get(), workspace_.bytes());
+    ASSERT_TRUE(matmul.ok()) << matmul.status();
+    matmul_ = std::move(*matmul);
+  }
+
+  DeviceArray<char> workspace_{1 << 12};
+  std::unique_ptr<CublasLtMatmul> matmul_;
+};
+
+TEST_F(CublasLtMatmulTest, AgreesWithDoublePrecision) {
+  ForEachSchedule([&] {
+    for (const auto& [m, n, k] : {std::tuple{1, 4, 8}, {9, 12, 40}, {33, 20, 264}, {5, 64, 16}}) {
+      SCOPED_TRACE(testing::Message() << "M " << m << " N " << n << " K " << k);
+      const Product product(m, n, k);
+      EXPECT_EQ(matmul_->Run(product.args(), nullptr), absl::OkStatus());
+      product.ExpectRight();
+    }
+  });
+}
+
+TEST_F(CublasLtMatmulTest, TuningFindsTheFastestOfThoseThatWork) {
+  ForEachSchedule([&] {
+    Product product(16, 32, 64);
+    const std::vector<MatmulArgs> products = {product.args()};
+    ASSERT_EQ(matmul_->Tune(products, 5, nullptr), absl::OkStatus());
+    product.Forget();
+    ASSERT_EQ(matmul_->Run(product.args(), nullptr), absl::OkStatus());
+    EXPECT_EQ(CublasLtCounts().last_algorithm, EmulatedAlgorithm::kFast);
+    product.ExpectRight();
+  });
+}
+
+TEST_F(CublasLtMatmulTest, ProductsOfAKindShareTheirAlgorithm) {
+  const Product tuned(16, 8, 16), smaller(9, 8, 16), larger(17, 8, 16), other(16, 8, 24);
+  const std::vector<MatmulArgs> products = {tuned.args()};
+  ASSERT_EQ(matmul_->Tune(products, 1, nullptr), absl::OkStatus());
+  EXPECT_EQ(CublasLtCounts().heuristics, 1);
+  for (const Product* product : {&tuned, &smaller}) {
+    EXPECT_EQ(matmul_->Run(product->args(), nullptr), absl::OkStatus());
+    EXPECT_EQ(CublasLtCounts().last_algorithm, EmulatedAlgorithm::kFast);
+    product->ExpectRight();
+  }
+  EXPECT_EQ(CublasLtCounts().heuristics, 1);
+  // Without tuning the library's first choice, which is asked for once.
+  for (const Product* product : {&larger, &other, &larger, &other}) {
+    EXPECT_EQ(matmul_->Run(product->args(), nullptr), absl::OkStatus());
+    EXPECT_EQ(CublasLtCounts().last_algorithm, EmulatedAlgorithm::kSlow);
+    product->ExpectRight();
+  }
+  EXPECT_EQ(CublasLtCounts().heuristics, 3);
+}
+
+TEST_F(CublasLtMatmulTest, WhatTheLibraryCannotDoIsLeftToTheCaller) {
+  const Product product(4, 7, 16);
+  const std::vector<MatmulArgs> products = {product.args()};
+  EXPECT_EQ(matmul_->Tune(products, 1, nullptr), absl::OkStatus());
+  const absl::Status status = matmul_->Run(product.args(), nullptr);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_NE(std::string(status.message()).find("N 7"), std::string::npos) << status;
+  EXPECT_EQ(CublasLtCounts().products, 0);
+  EXPECT_EQ(CublasLtCounts().heuristics, 1);
+}
+
+TEST_F(CublasLtMatmulTest, RefusedAlgorithmIsAStatus) {
+  CublasLtApi api = EmulatedCublasLt();
+  api.matmul = [](CublasLtHandle, CublasLtMatmulDesc, const void*, const void*, CublasLtLayout,
+                  const void*, CublasLtLayout, const void*, const void*, CublasLtLayout, void*,
+                  CublasLtLayout, const CublasLtAlgorithm*, void*, size_t,
+                  cudaStream_t) { return kCublasNotSupported; };
+  const auto matmul = CublasLtMatmul::Create(api, workspace_.get(), workspace_.bytes());
+  ASSERT_TRUE(matmul.ok()) << matmul.status();
+  const Product product(4, 8, 16);
+  EXPECT_EQ((*matmul)->Run(product.args(), nullptr),
+            absl::UnimplementedError("cublasLtMatmul: CUBLAS_STATUS_NOT_SUPPORTED"));
+  const std::vector<MatmulArgs> products = {product.args()};
+  EXPECT_EQ((*matmul)->Tune(products, 1, nullptr), absl::OkStatus());
+  EXPECT_EQ((*matmul)->Run(product.args(), nullptr).code(), absl::StatusCode::kUnimplemented);
+}
+
+TEST_F(CublasLtMatmulTest, FailedStartIsAStatus) {
+  CublasLtApi api = EmulatedCublasLt();
+  api.create = [](CublasLtHandle*) { return 1; };
+  const auto matmul = CublasLtMatmul::Create(api, workspace_.get(), workspace_.bytes());
+  EXPECT_EQ(matmul.status().code(), absl::StatusCode::kInternal);
+}
+
+TEST_F(CublasLtMatmulTest, CountsAreNominal) {
+  const Product product(3, 8, 16);
+  ASSERT_EQ(matmul_->Run(product.args(), nullptr), absl::OkStatus());
+  EXPECT_EQ(CublasLtCounts().products, 1);
+  EXPECT_EQ(CublasLtCounts().flops, 2 * 3 * 8 * 16);
+  EXPECT_EQ(CublasLtCounts().bytes, (3 * 16 + 8 * 16) * 2 + 3 * 8 * 4);
+}
+
+}  // namespace
+}  // namespace kvasir::cuda

@@ -1,0 +1,209 @@
+// The backend's host side on the emulated GPU: what it refuses, what it plans, how it copies.
+#include "engine/backend/cuda/cuda_backend.h"
+
+#include <simt.h>
+
+#include <cmath>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/backend/cuda/kernels.h"
+#include "gmock/gmock.h"
+#include "tests/engine/backend/cuda/device_testing.h"
+
+namespace kvasir::cuda {
+namespace {
+
+using testing::HasSubstr;
+
+GpuBackendOptions SmallModel() {
+  GpuBackendOptions options;
+  options.attention = {4, 2, 16, 1e4, 1e-6f};
+  options.hidden = 32;
+  options.ffn = 24;
+  options.vocab = 40;
+  options.layers = 2;
+  options.max_positions = 256;
+  options.max_step_tokens = 32;
+  options.max_sequences = 5;
+  options.max_logits = 10;
+  return options;
+}
+
+class CudaBackendTest : public testing::Test {
+ protected:
+  ~CudaBackendTest() override { simt::SetDevice({}); }
+
+  static absl::Status StatusOn(const simt::Device& device,
+                               const GpuBackendOptions& options = SmallModel()) {
+    simt::SetDevice(device);
+    return CreateCudaBackend(options).status();
+  }
+  static std::unique_ptr<Backend> Create(const GpuBackendOptions& options = SmallModel()) {
+    absl::StatusOr<std::unique_ptr<Backend>> backend = CreateCudaBackend(options);
+    KVASIR_CHECK(backend.ok());
+    return *std::move(backend);
+  }
+};
+
+TEST_F(CudaBackendTest, OneClearLineWhereItCannotRun) {
+  const absl::Status no_driver = StatusOn({.presence = simt::Device::Presence::kNoDriver});
+  EXPECT_EQ(no_driver.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(no_driver.message()), HasSubstr("driver"));
+
+  const absl::Status no_device = StatusOn({.presence = simt::Device::Presence::kNoDevice});
+  EXPECT_EQ(no_device.code(), absl::StatusCode::kNotFound);
+
+  const absl::Status old = StatusOn({.name = "Tesla T4", .major = 7, .minor = 5});
+  EXPECT_EQ(old.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(old.message()),
+              testing::AllOf(HasSubstr("Tesla T4"), HasSubstr("7.5"), HasSubstr("8.0")));
+
+  const absl::Status small = StatusOn({.memory = 1 << 20});
+  EXPECT_EQ(small.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(small.message()), HasSubstr("--gpu-memory-fraction"));
+
+  GpuBackendOptions second = SmallModel();
+  second.device = 1;
+  const absl::Status absent = StatusOn({}, second);
+  EXPECT_EQ(absent.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(absent.message()), HasSubstr("GPU 1"));
+}
+
+TEST_F(CudaBackendTest, RefusesByNameWhatItDoesNotCompute) {
+  const auto refuses = [](auto change, const char* field) {
+    GpuBackendOptions options = SmallModel();
+    change(options);
+    const absl::Status status = CreateCudaBackend(options).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << field;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(field));
+  };
+  refuses([](auto& o) { o.hidden = 36; }, "hidden_size");
+  refuses([](auto& o) { o.ffn = 52; }, "intermediate_size");
+  refuses([](auto& o) { o.attention.head_dim = 24; }, "head_dim");
+  refuses([](auto& o) { o.attention.heads = 34; }, "num_attention_heads");
+}
+
+TEST_F(CudaBackendTest, PlansBeforeItAllocates) {
+  simt::SetDevice({.memory = size_t{1} << 30});
+  GpuBackendOptions options = SmallModel();
+  options.memory_fraction = 0.5;
+  const std::unique_ptr<Backend> backend = Create(options);
+  const int64_t left = backend->DefaultKvMemory();
+  EXPECT_GT(left, 0);
+  EXPECT_LT(left, int64_t{1} << 29);
+
+  const size_t before = simt::ReadStatistics().device_bytes;
+  const absl::Status too_much = backend->Plan({.weights = left, .workspace = 1, .kv = 0});
+  EXPECT_EQ(too_much.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(too_much.message()), HasSubstr(std::to_string(left)));
+  EXPECT_EQ(simt::ReadStatistics().device_bytes, before);
+
+  // The pool leaves room for the activations that come after it.
+  constexpr int64_t kWorkspace = 1 << 20;
+  ASSERT_TRUE(backend->Plan({.weights = 1000, .workspace = kWorkspace, .kv = 0}).ok());
+  EXPECT_EQ(backend->DefaultKvMemory(), left - kWorkspace);
+  const size_t block = backend->KvBlockBytes(2);
+  EXPECT_EQ(backend->AllocateKv(2, static_cast<int>(left / block)).code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(backend->AllocateKv(2, static_cast<int>((left - kWorkspace) / block)).ok());
+}
+
+TEST_F(CudaBackendTest, PacksAndRoundsWeights) {
+  const std::unique_ptr<Backend> backend = Create();
+  // 20 rows of gate and up: f32, and f16 with a subnormal.
+  std::vector<float> gate = NormalFloats(24 * 32, 1);
+  std::vector<uint16_t> up(24 * 32, 0x3c01);  // 1 + 2^-10
+  up[5] = 0x0001;                             // 2^-24
+  const PackedWeight packed =
+      backend->PackGateUp({gate.data(), DType::kF32, 24, 32}, {up.data(), DType::kF16, 24, 32});
+  ASSERT_EQ(packed.rows, 48);
+  std::vector<bf16> values(48 * 32);
+  backend->Read(values.data(), packed.data->data(), values.size() * sizeof(bf16));
+  for (int row = 0; row < 48; ++row) {
+    for (int i = 0; i < 32; ++i) {
+      const int from = row / 16 * 8 + row % 8;
+      const float expected = row % 16 < 8          ? FromBf16(ToBf16(gate[from * 32 + i]))
+                             : from == 0 && i == 5 ? 0x1p-24f
+                                                   : 1.0f;  // 2^-10 is past bf16's last place
+      ASSERT_EQ(FromBf16(values[row * 32 + i]), expected) << row << " " << i;
+    }
+  }
+  const std::vector<float> norm = NormalFloats(7, 2);
+  const std::unique_ptr<Buffer> vector = backend->UploadVector({norm.data(), DType::kF32, 1, 7});
+  std::vector<float> uploaded(7);
+  backend->Read(uploaded.data(), vector->data(), 7 * sizeof(float));
+  EXPECT_EQ(uploaded, norm);
+}
+
+// More than both staging buffers hold, so that each is filled again; under schedules that copy at
+// once and as late as can be.
+TEST_F(CudaBackendTest, UploadsWhatIsLargerThanItsStaging) {
+  constexpr int kRows = 5000;
+  constexpr int kCols = 4096;  // 40 MB
+  std::vector<uint16_t> source(size_t{kRows} * kCols);
+  for (size_t i = 0; i < source.size(); ++i) source[i] = static_cast<uint16_t>(i * 40503u >> 8);
+  for (const simt::Order order : {simt::Order::kInOrder, simt::Order::kReversed}) {
+    simt::SetSchedule({order, 0});
+    const std::unique_ptr<Backend> backend = Create();
+    const HostMatrix part = {source.data(), DType::kBf16, kRows, kCols};
+    const PackedWeight packed = backend->Pack({&part, 1});
+    std::vector<uint16_t> back(source.size());
+    backend->Read(back.data(), packed.data->data(), back.size() * 2);
+    EXPECT_TRUE(back == source);
+  }
+  simt::SetSchedule({});
+}
+
+TEST_F(CudaBackendTest, CopiesBlocksOfEveryLayer) {
+  const std::unique_ptr<Backend> backend = Create();
+  constexpr int kBlocks = 5;
+  ASSERT_TRUE(backend->AllocateKv(2, kBlocks).ok());
+  const size_t block = backend->KvBlockBytes(1);
+  std::vector<char> content(block * kBlocks);
+  for (int layer = 0; layer < 2; ++layer) {
+    for (int b = 0; b < kBlocks; ++b) {
+      std::fill_n(content.begin() + b * block, block, static_cast<char>(10 * layer + b));
+    }
+    backend->Write(backend->Kv(layer).data, content.data(), content.size());
+  }
+  backend->CopyBlocks(std::vector<std::pair<int, int>>{{1, 4}, {0, 2}});
+  for (int layer = 0; layer < 2; ++layer) {
+    backend->Read(content.data(), backend->Kv(layer).data, content.size());
+    const int expected[] = {0, 1, 0, 3, 1};
+    for (int b = 0; b < kBlocks; ++b) {
+      EXPECT_EQ(content[b * block], 10 * layer + expected[b]);
+      EXPECT_EQ(content[(b + 1) * block - 1], 10 * layer + expected[b]);
+    }
+  }
+}
+
+// What cannot be drawn on the device comes from the host, by the same rules.
+TEST_F(CudaBackendTest, DrawsOnTheHostWhatFindsNoRoom) {
+  constexpr int kVocab = 40;
+  const std::unique_ptr<Backend> backend = Create();
+  std::vector<float> logits = NormalFloats(2 * kVocab, 3);
+  const std::unique_ptr<Buffer> buffer = backend->Allocate(logits.size() * sizeof(float));
+  SamplingParams plain;
+  plain.temperature = 0;
+  SamplingParams biased = plain;  // more entries than there is room for; 7 wins
+  for (int i = 0; i < 20000; ++i) biased.logit_bias.push_back({7, 0.01f});
+  const std::vector<SamplingRow> rows = {{.logits_row = 0, .params = &plain},
+                                         {.logits_row = 1, .params = &biased}};
+  for (const simt::Order order : {simt::Order::kInOrder, simt::Order::kReversed}) {
+    simt::SetSchedule({order, 0});
+    backend->Write(buffer->data(), logits.data(), logits.size() * sizeof(float));
+    backend->Sample({buffer->data(), DType::kF32, 2, kVocab}, rows);
+    const std::span<const SampledToken> drawn = backend->Collect();
+    ASSERT_EQ(drawn.size(), 2);
+    const auto greatest = std::max_element(logits.begin(), logits.begin() + kVocab);
+    EXPECT_EQ(drawn[0].id, greatest - logits.begin());
+    EXPECT_EQ(drawn[1].id, 7);
+  }
+  simt::SetSchedule({});
+}
+
+}  // namespace
+}  // namespace kvasir::cuda

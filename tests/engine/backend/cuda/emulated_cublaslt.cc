@@ -1,0 +1,206 @@
+#include "tests/engine/backend/cuda/emulated_cublaslt.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <iterator>
+
+#include "engine/backend/cuda/gpu.cuh"
+
+namespace kvasir::cuda {
+namespace {
+
+constexpr int kInvalidValue = 7;
+constexpr int kWorkOfSlow = 20;
+
+struct Desc {
+  int compute_type = 0;
+  int scale_type = 0;
+  int transpose_a = 0;
+};
+struct Layout {
+  int type = 0;
+  uint64_t rows = 0;
+  uint64_t cols = 0;
+  int64_t leading_dimension = 0;
+};
+struct Preference {
+  uint64_t workspace_bytes = 0;
+  uint32_t alignment[4] = {256, 256, 256, 256};
+};
+
+// out = x w^T, a thread an output.  out: [M, N]; x: [M, K]; w: [N, K]
+__global__ void PlainMatmulKernel(float* out, const bf16* x, const bf16* w, int m, int n, int k) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= m * n) return;
+  const bf16* const row = x + size_t(i / n) * k;
+  const bf16* const weights = w + size_t(i % n) * k;
+  float sum = 0;
+  for (int j = 0; j < k; ++j) sum += __bfloat162float(row[j]) * __bfloat162float(weights[j]);
+  out[i] = sum;
+}
+
+size_t Version() { return 130000; }
+const char* StatusName(int status) {
+  switch (status) {
+    case kCublasSuccess:
+      return "CUBLAS_STATUS_SUCCESS";
+    case kInvalidValue:
+      return "CUBLAS_STATUS_INVALID_VALUE";
+    case kCublasNotSupported:
+      return "CUBLAS_STATUS_NOT_SUPPORTED";
+    default:
+      return "CUBLAS_STATUS_INTERNAL_ERROR";
+  }
+}
+int Create(CublasLtHandle* handle) {
+  *handle = new int;
+  return kCublasSuccess;
+}
+int Destroy(CublasLtHandle handle) {
+  delete static_cast<int*>(handle);
+  return kCublasSuccess;
+}
+int DescCreate(CublasLtMatmulDesc* desc, int compute_type, int scale_type) {
+  *desc = new Desc{compute_type, scale_type};
+  return kCublasSuccess;
+}
+int DescDestroy(CublasLtMatmulDesc desc) {
+  delete static_cast<Desc*>(desc);
+  return kCublasSuccess;
+}
+int DescSet(CublasLtMatmulDesc desc, int attribute, const void* value, size_t bytes) {
+  if (attribute != kCublasLtDescTransposeA || bytes != sizeof(int)) return kInvalidValue;
+  std::memcpy(&static_cast<Desc*>(desc)->transpose_a, value, bytes);
+  return kCublasSuccess;
+}
+int LayoutCreate(CublasLtLayout* layout, int type, uint64_t rows, uint64_t cols,
+                 int64_t leading_dimension) {
+  *layout = new Layout{type, rows, cols, leading_dimension};
+  return kCublasSuccess;
+}
+int LayoutDestroy(CublasLtLayout layout) {
+  delete static_cast<Layout*>(layout);
+  return kCublasSuccess;
+}
+int PreferenceCreate(CublasLtPreference* preference) {
+  *preference = new Preference;
+  return kCublasSuccess;
+}
+int PreferenceDestroy(CublasLtPreference preference) {
+  delete static_cast<Preference*>(preference);
+  return kCublasSuccess;
+}
+int PreferenceSet(CublasLtPreference preference, int attribute, const void* value, size_t bytes) {
+  auto* const p = static_cast<Preference*>(preference);
+  if (attribute == kCublasLtPreferenceWorkspaceBytes) {
+    if (bytes != sizeof(p->workspace_bytes)) return kInvalidValue;
+    std::memcpy(&p->workspace_bytes, value, bytes);
+    return kCublasSuccess;
+  }
+  const int matrix = attribute - kCublasLtPreferenceAlignmentA;
+  if (matrix < 0 || matrix >= 4 || bytes != sizeof(uint32_t)) return kInvalidValue;
+  std::memcpy(&p->alignment[matrix], value, bytes);
+  return kCublasSuccess;
+}
+
+// M, N and K, where the matrices fit each other as column-major [K, N]^T [K, M] = [N, M].
+struct Shape {
+  bool valid = false;
+  int m = 0, n = 0, k = 0;
+};
+Shape ShapeOf(CublasLtMatmulDesc desc, CublasLtLayout a, CublasLtLayout b, CublasLtLayout c,
+              CublasLtLayout d) {
+  const auto& operation = *static_cast<const Desc*>(desc);
+  const auto& w = *static_cast<const Layout*>(a);
+  const auto& x = *static_cast<const Layout*>(b);
+  const auto& out = *static_cast<const Layout*>(d);
+  const auto dense = [](const Layout& l) { return l.leading_dimension == int64_t(l.rows); };
+  const bool valid = operation.compute_type == kCublasComputeF32 &&
+                     operation.scale_type == kCudaF32 &&
+                     operation.transpose_a == kCublasTranspose && c == d && w.type == kCudaBf16 &&
+                     x.type == kCudaBf16 && out.type == kCudaF32 && dense(w) && dense(x) &&
+                     dense(out) && w.rows == x.rows && out.rows == w.cols && out.cols == x.cols;
+  return {valid, int(x.cols), int(w.cols), int(w.rows)};
+}
+
+int Heuristic(CublasLtHandle, CublasLtMatmulDesc desc, CublasLtLayout a, CublasLtLayout b,
+              CublasLtLayout c, CublasLtLayout d, CublasLtPreference preference, int wanted,
+              CublasLtHeuristic* results, int* count) {
+  ++CublasLtCounts().heuristics;
+  *count = 0;
+  const Shape shape = ShapeOf(desc, a, b, c, d);
+  if (!shape.valid || wanted < 1) return kInvalidValue;
+  if (shape.n % 4 != 0) return kCublasNotSupported;
+  const auto& wishes = *static_cast<const Preference*>(preference);
+  for (const EmulatedAlgorithm algorithm : {EmulatedAlgorithm::kSlow, EmulatedAlgorithm::kRefused,
+                                            EmulatedAlgorithm::kGreedy, EmulatedAlgorithm::kFast}) {
+    if (*count == wanted) break;
+    CublasLtHeuristic& result = results[(*count)++];
+    result = {};
+    result.algorithm.data[0] = static_cast<uint64_t>(algorithm);
+    if (algorithm == EmulatedAlgorithm::kGreedy) {
+      result.workspace_bytes = wishes.workspace_bytes + 1;
+      result.state = kCublasNotSupported;
+    }
+  }
+  return kCublasSuccess;
+}
+
+int Matmul(CublasLtHandle, CublasLtMatmulDesc desc, const void* alpha, const void* a,
+           CublasLtLayout a_layout, const void* b, CublasLtLayout b_layout, const void* beta,
+           const void* c, CublasLtLayout c_layout, void* d, CublasLtLayout d_layout,
+           const CublasLtAlgorithm* algorithm, void*, size_t, cudaStream_t stream) {
+  const Shape shape = ShapeOf(desc, a_layout, b_layout, c_layout, d_layout);
+  const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
+  if (!shape.valid || *static_cast<const float*>(alpha) != 1 ||
+      *static_cast<const float*>(beta) != 0 || c != d || !aligned(a) || !aligned(b) ||
+      !aligned(d)) {
+    return kInvalidValue;
+  }
+  const auto chosen = static_cast<EmulatedAlgorithm>(algorithm->data[0]);
+  if (chosen == EmulatedAlgorithm::kRefused) return kCublasNotSupported;
+  if (chosen == EmulatedAlgorithm::kGreedy) return kInvalidValue;
+  constexpr int kThreads = 128;
+  const int work = chosen == EmulatedAlgorithm::kSlow ? kWorkOfSlow : 1;
+  for (int i = 0; i < work; ++i) {
+    const cudaError_t error =
+        Launch(PlainMatmulKernel, dim3((shape.m * shape.n + kThreads - 1) / kThreads),
+               dim3(kThreads), 0, stream, static_cast<float*>(d), static_cast<const bf16*>(b),
+               static_cast<const bf16*>(a), shape.m, shape.n, shape.k);
+    if (error != cudaSuccess) return kInvalidValue;
+  }
+  EmulatedCublasLtCounts& counts = CublasLtCounts();
+  const int64_t m = shape.m, n = shape.n, k = shape.k;
+  ++counts.products;
+  counts.last_algorithm = chosen;
+  counts.flops += 2 * m * n * k;
+  counts.bytes += 2 * (m + n) * k + 4 * m * n;
+  return kCublasSuccess;
+}
+
+}  // namespace
+
+CublasLtApi EmulatedCublasLt() {
+  return {.version = Version,
+          .status_name = StatusName,
+          .create = Create,
+          .destroy = Destroy,
+          .desc_create = DescCreate,
+          .desc_destroy = DescDestroy,
+          .desc_set = DescSet,
+          .layout_create = LayoutCreate,
+          .layout_destroy = LayoutDestroy,
+          .preference_create = PreferenceCreate,
+          .preference_destroy = PreferenceDestroy,
+          .preference_set = PreferenceSet,
+          .heuristic = Heuristic,
+          .matmul = Matmul};
+}
+
+EmulatedCublasLtCounts& CublasLtCounts() {
+  static EmulatedCublasLtCounts counts;
+  return counts;
+}
+
+}  // namespace kvasir::cuda

@@ -1,0 +1,60 @@
+// The numerics gate on the emulated GPU: the whole forward pass, kernels and host code, against
+// transformers' golden files.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <tuple>
+
+#include "tests/engine/parity/golden.h"
+#include "tests/engine/parity/teacher_forcing.h"
+
+namespace kvasir {
+namespace {
+
+class EmulatedParity : public testing::TestWithParam<std::tuple<std::string, bool>> {};
+
+// One row a step is slow to emulate, so those see the beginning alone.
+constexpr int kSingleTokenPositions = 40;
+
+TEST_P(EmulatedParity, HoldsHoweverTheSequenceIsCut) {
+  const auto& [name, deterministic] = GetParam();
+  const Golden golden = LoadGolden(name);
+  const absl::StatusOr<std::unique_ptr<TeacherForcing>> forcing = TeacherForcing::Load(
+      golden.model_dir, golden.positions(), GpuChoice(KVASIR_EMULATED_GPU, deterministic));
+  ASSERT_TRUE(forcing.ok()) << forcing.status();
+  const Distance whole = (*forcing)->Measure(golden, Cut::kOnePiece);
+  std::printf("%-18s one piece: mean %.1e, %.2f x transformers bf16\n", name.c_str(), whole.mean(),
+              whole.mean() / golden.bf16_mean);
+  EXPECT_TRUE(golden.PassesBf16(whole)) << whole.mean() << " " << golden.bf16_mean;
+  const Distance chunks = (*forcing)->Measure(golden, Cut::kChunks);
+  EXPECT_TRUE(golden.PassesBf16(chunks)) << chunks.mean();
+  const Distance beginning = (*forcing)->Measure(golden, Cut::kOnePiece, kSingleTokenPositions);
+  const Distance single = (*forcing)->Measure(golden, Cut::kSingleTokens, kSingleTokenPositions);
+  if (!deterministic) return;
+  // The same bits, so the same sum of the same terms.
+  EXPECT_EQ(chunks.mean(), whole.mean());
+  EXPECT_EQ(single.mean(), beginning.mean());
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, EmulatedParity,
+                         testing::Values(std::tuple("gqa4_bf16_untied", true),
+                                         std::tuple("gqa8_bf16_tied", true),
+                                         std::tuple("head128_bf16_tied", true),
+                                         std::tuple("tiny", true)),
+                         [](const auto& info) { return std::get<0>(info.param); });
+
+TEST(EmulatedGpu, RefusesModelsThatItDoesNotCompute) {
+  for (const auto& [name, field] :
+       {std::pair{"gqa4_f16_sharded", "head_dim"}, std::pair{"deep_f32_untied", "head_dim"}}) {
+    const Golden golden = LoadGolden(name);
+    const absl::Status status =
+        TeacherForcing::Load(golden.model_dir, 8, GpuChoice(KVASIR_EMULATED_GPU, true)).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_NE(std::string(status.message()).find(field), std::string::npos) << status;
+  }
+}
+
+}  // namespace
+}  // namespace kvasir
