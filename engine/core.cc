@@ -167,6 +167,7 @@ void Engine::Core::Publish() {
 }
 
 void Engine::Core::Run() {
+  model_->backend->UseThisThread();
   const size_t longest =
       std::min<size_t>(model_->kv_blocks, KvCache::BlocksFor(model_->config.max_positions));
   batch_.Reserve(limits_.max_step_tokens, limits_.max_running, limits_.max_running * longest);

@@ -1,10 +1,17 @@
 #!/usr/bin/env bash
 # What takes too long for every change: every stage of scripts/test.sh with clang-tidy on all
-# files and long fuzzing, the scheduler's simulation with many seeds, then the tests with the label
-# slow, which skip themselves without KVASIR_MODEL_DIR, a folder with a real checkpoint.
+# files and long fuzzing, the scheduler's simulation with many seeds, the GPU's library for every
+# architecture, all bugs that are planted in it in every mode, then the tests with the label slow,
+# which skip themselves without KVASIR_MODEL_DIR, a folder with a real checkpoint.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 KVASIR_FUZZ_SECONDS=${KVASIR_FUZZ_SECONDS:-1200} scripts/test.sh --all-files
 KVASIR_SIMULATION_SEEDS=2000 build/release/tests/simulation_test
+cmake --preset release -B build/architectures -DKVASIR_SERVICES=OFF -DKVASIR_CUDA=ON \
+  "-DKVASIR_CUDA_ARCHITECTURES=80;89;90;100;120"
+cmake --build build/architectures --target kvasir_cuda
+KVASIR_GPU_LIBRARY=build/architectures/bin/libkvasir_cuda.so build/tools/venv/bin/python -B \
+  tests/engine/backend/cuda/machine_code_test.py
+scripts/simt-bugs.sh
 ctest --test-dir build/release --label-regex slow --output-on-failure --no-tests=error

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STAGES=(setup build test clients lint asan tsan fuzz)
+STAGES=(setup build test cuda clients lint asan tsan fuzz)
 QUICK_STAGES=(setup build test lint)
 
 usage() {
@@ -12,8 +12,10 @@ usage() {
 Usage: scripts/test.sh [--quick] [--stage=NAME]... [--all-files] [--help]
 
   setup    scripts/setup.sh test
-  build    the release build
-  test     unit, integration and house tests: ctest without the label slow
+  build    the release build, the GPU's library among it where nvcc is found
+  test     unit, integration and house tests: ctest without the labels slow and simt
+  cuda     the GPU's kernels, host code and machine code, and the engine on an emulated GPU: ctest
+           with the label simt; some planted bugs, which it must find
   clients  clients/ against live services
   lint     clang-format, clang-tidy, shellcheck, ruff, buf
   asan     AddressSanitizer and UBSan: tests of engine and tokenizer
@@ -61,7 +63,7 @@ run_ctest() {
   local folder=$1 status=0
   shift
   "${fixed_addresses[@]}" ctest --test-dir "$folder" --parallel "$jobs" --no-tests=error --output-on-failure \
-    --label-exclude slow "$@" || status=$?
+    "$@" || status=$?
   local log=$folder/Testing/Temporary/LastTest.log
   note "$(grep -c '^Test Passed\.$' "$log") test programs passed"
   if grep -n -F '[  SKIPPED ]' "$log"; then
@@ -80,7 +82,16 @@ stage_build() {
 }
 
 stage_test() {
-  run_ctest build/release
+  run_ctest build/release --label-exclude 'slow|simt'
+}
+
+stage_cuda() {
+  run_ctest build/release --label-regex simt
+  if [[ ! -f build/release/bin/libkvasir_cuda.so ]]; then
+    note "no nvcc: the GPU's library was not built"
+  fi
+  scripts/simt-bugs.sh --plain BUG_ATTENTION_MASK BUG_MATMUL_FRAGMENT BUG_SAMPLE_FLOAT_SUM \
+    BUG_UPLOAD_CLEARED_LATE
 }
 
 stage_clients() {
@@ -99,14 +110,15 @@ stage_clients() {
 
 stage_asan() {
   build_preset asan all
-  UBSAN_OPTIONS=print_stacktrace=1 run_ctest build/asan
+  UBSAN_OPTIONS=print_stacktrace=1 run_ctest build/asan --label-exclude slow
 }
 
 stage_tsan() {
   build_preset tsan tests/engine/all
   # Numerics of one thread have nothing to race with, and take minutes here.
   TSAN_OPTIONS="halt_on_error=1 suppressions=$PWD/tests/engine/thread_sanitizer_suppressions.txt" \
-    run_ctest build/tsan/tests/engine --exclude-regex '^(parity|layer_comparison)_test$'
+    run_ctest build/tsan/tests/engine --label-exclude slow \
+    --exclude-regex '^(parity|layer_comparison)_test$'
 }
 
 # What a target finds goes to build/fuzz/found; new inputs that reach new code to build/fuzz/corpus.
@@ -180,7 +192,7 @@ tidy_files() {
 }
 
 lint_clang_format() {
-  project_files '*.cc' '*.h' | xargs -0 clang-format-14 --dry-run -Werror
+  project_files '*.cc' '*.h' '*.cu' '*.cuh' | xargs -0 clang-format-14 --dry-run -Werror
 }
 
 lint_clang_tidy() {

@@ -126,6 +126,10 @@ class Backend {
   // kBf16 or kF32: what Matmul multiplies with, f32 also where bf16 weights are widened.
   virtual DType activation_dtype() const = 0;
 
+  // The thread that calls it makes all calls from then on. At first that is the one that created
+  // the backend.
+  virtual void UseThisThread() {}
+
   // --- memory -------------------------------------------------------------------------------
   virtual std::unique_ptr<Buffer> Allocate(size_t bytes) = 0;
   // The parts stacked along N (q, k, v into one), rounded to the backend's dtype.

@@ -24,6 +24,7 @@ class GraphSwitch : public Backend {
   }
   void set_graphs(bool graphs) { graphs_ = graphs; }
 
+  void UseThisThread() override { inner_->UseThisThread(); }
   std::string device() const override { return inner_->device(); }
   std::string numerics() const override { return inner_->numerics(); }
   DType activation_dtype() const override { return inner_->activation_dtype(); }

@@ -45,6 +45,7 @@ class CudaBackend : public Backend {
                         matmul_.numerics());
   }
   DType activation_dtype() const override { return DType::kBf16; }
+  void UseThisThread() override { CheckCuda(cudaSetDevice(device_.index), "choosing the GPU"); }
 
   std::unique_ptr<Buffer> Allocate(size_t bytes) override { return memory_.Allocate(bytes); }
   PackedWeight Pack(std::span<const HostMatrix> parts) override;

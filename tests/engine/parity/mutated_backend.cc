@@ -45,6 +45,7 @@ class MutatedBackend : public Backend {
   void CopyBlocks(std::span<const std::pair<int, int>> /*copies*/) override { KVASIR_CHECK(false); }
 
   int64_t DefaultKvMemory() const override { return inner_->DefaultKvMemory(); }
+  void UseThisThread() override { inner_->UseThisThread(); }
   void Read(void* to, const void* from, size_t bytes) override { inner_->Read(to, from, bytes); }
   void Write(void* to, const void* from, size_t bytes) override { inner_->Write(to, from, bytes); }
   absl::Status AllocateKv(int layers, int num_blocks) override {

@@ -45,6 +45,28 @@ INSTANTIATE_TEST_SUITE_P(Golden, EmulatedParity,
                                          std::tuple("tiny", true)),
                          [](const auto& info) { return std::get<0>(info.param); });
 
+TEST(EmulatedGpu, IsTakenByItselfWhereItIsThere) {
+  BackendChoice choice = GpuChoice(KVASIR_EMULATED_GPU, false);
+  choice.device = "auto";
+  choice.gpu.attention = {4, 2, 16, 1e4, 1e-6f};
+  choice.gpu.hidden = choice.gpu.ffn = 32;
+  choice.gpu.vocab = 40;
+  choice.gpu.max_positions = choice.gpu.max_step_tokens = 32;
+  choice.gpu.max_sequences = choice.gpu.max_logits = 2;
+  absl::StatusOr<OpenedBackend> opened = OpenBackend(choice);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_EQ(opened->backend->device(), "Emulated GPU");
+  EXPECT_EQ(opened->fallback, "");
+
+  choice.gpu.attention.head_dim = 24;  // not for a GPU: the CPU takes over, and says why
+  choice.cpu.attention = choice.gpu.attention;
+  choice.cpu.threads = 1;
+  opened = OpenBackend(choice);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_EQ(opened->backend->device(), "cpu");
+  EXPECT_NE(opened->fallback.find("head_dim"), std::string::npos) << opened->fallback;
+}
+
 TEST(EmulatedGpu, RefusesModelsThatItDoesNotCompute) {
   for (const auto& [name, field] :
        {std::pair{"gqa4_f16_sharded", "head_dim"}, std::pair{"deep_f32_untied", "head_dim"}}) {

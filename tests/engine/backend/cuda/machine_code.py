@@ -28,7 +28,9 @@ class Kernel:
 def _run(tools: Path, *arguments: str) -> str:
     command = [str(tools / "cuobjdump"), *arguments]
     environment = {"PATH": f"{tools}:/usr/bin:/bin"}
-    return subprocess.run(command, env=environment, check=True, text=True, capture_output=True).stdout
+    return subprocess.run(
+        command, env=environment, check=True, text=True, capture_output=True
+    ).stdout
 
 
 def _short_names(mangled: list[str]) -> dict[str, str]:
