@@ -85,7 +85,7 @@ struct CublasLtMatmul::Description {
   Description(const Description&) = delete;
   Description& operator=(const Description&) = delete;
   ~Description() {
-    for (const CublasLtLayout layout : {w, x, out}) {
+    for (CublasLtLayout layout : {w, x, out}) {
       if (layout != nullptr) (void)api.layout_destroy(layout);
     }
     if (desc != nullptr) (void)api.desc_destroy(desc);

@@ -271,10 +271,11 @@ void CudaBackend::Prepare(Forward forward) {
   workspace_ = 0;
   TuneMatmul(forward);
   const int max_rows = std::min(limits_.sequences, limits_.tokens);
-  for (int rows = 1; const int size = DecodeGraphs::PaddedRows(rows, max_rows); rows = size + 1) {
-    staging_.StagePadding(size, size, stream_);
+  for (int rows = DecodeGraphs::PaddedRows(1, max_rows); rows > 0;
+       rows = DecodeGraphs::PaddedRows(rows + 1, max_rows)) {
+    staging_.StagePadding(rows, rows, stream_);
     staging_.ExpectDecodeTiles();
-    graphs_.Record(size, stream_, [&] { forward(staging_.batch()); });
+    graphs_.Record(rows, stream_, [&] { forward(staging_.batch()); });
   }
 }
 

@@ -36,7 +36,7 @@ class WeightUpload {
   void Rows(int rows, int cols, char* to, const RowOf& row_of);
 
   static constexpr size_t kStagingBytes = size_t{16} << 20;
-  const cudaStream_t stream_;
+  cudaStream_t stream_;
   struct Staging {
     std::unique_ptr<PinnedBuffer> memory;
     cudaEvent_t copied = nullptr;
