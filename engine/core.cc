@@ -64,6 +64,18 @@ BackendChoice ChooseBackend(const EngineOptions& options, const ModelConfig& con
           .plugin = options.gpu_plugin};
 }
 
+// Whether the model and at least one block fit.
+absl::Status PlanMemory(const EngineOptions& options, const ModelConfig& config,
+                        const SchedulerLimits& limits, Backend& backend) {
+  const auto element = static_cast<int64_t>(SizeOf(ChooseDType(options.dtype, config)));
+  const auto block = static_cast<int64_t>(backend.KvBlockBytes(config.layers));
+  return backend.Plan(
+      {.weights = ParameterCount(config) * element,
+       .workspace = Qwen3::WorkspaceBytes(config, backend.activation_dtype(),
+                                          limits.max_step_tokens, limits.max_logits()),
+       .kv = std::max(options.kv_memory, block)});
+}
+
 std::string ModelName(const std::filesystem::path& dir) {
   const std::filesystem::path path = std::filesystem::absolute(dir).lexically_normal();
   return (path.has_filename() ? path.filename() : path.parent_path().filename()).string();
@@ -97,13 +109,17 @@ absl::StatusOr<std::unique_ptr<Engine::Core::Model>> Engine::Core::Load(
   const BackendChoice choice = ChooseBackend(options, *config, limits);
   absl::StatusOr<OpenedBackend> opened = OpenBackend(choice);
   if (!opened.ok()) return opened.status();
+  const absl::Status planned = PlanMemory(options, *config, limits, *opened->backend);
+  if (!planned.ok()) {
+    if (choice.device != "auto") return planned;
+    BackendChoice cpu = choice;
+    cpu.device = "cpu";
+    opened->backend.reset();
+    opened = OpenBackend(cpu);
+    if (!opened.ok()) return opened.status();
+    opened->fallback = std::string(planned.message());
+  }
   model->backend = std::move(opened->backend);
-  const absl::Status planned = model->backend->Plan(
-      {.weights = ParameterCount(*config) * static_cast<int64_t>(SizeOf(choice.cpu.dtype)),
-       .workspace = Qwen3::WorkspaceBytes(*config, model->backend->activation_dtype(),
-                                          limits.max_step_tokens, limits.max_logits()),
-       .kv = options.kv_memory});
-  if (!planned.ok()) return planned;
 
   absl::StatusOr<Weights> weights =
       LoadWeights(options.model_dir, model->config, *model->backend, options.progress);
@@ -147,6 +163,7 @@ Engine::Core::Core(const EngineOptions& options, std::unique_ptr<Model> model)
 Engine::Core::~Core() {
   Post([this] { stopping_ = true; });
   thread_.join();
+  model_->backend->UseThisThread();  // and frees its memory
 }
 
 EngineStats Engine::Core::stats() const {

@@ -39,7 +39,7 @@ absl::StatusOr<void*> LoadLibrary(const std::string& path) {
     for (const std::filesystem::path& place :
          {program.parent_path() / kLibrary, std::filesystem::path(kLibrary)}) {
       if (void* library = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
-      error = dlerror();
+      absl::StrAppend(&error, error.empty() ? "" : "; ", dlerror());
     }
   }
   return absl::NotFoundError(absl::StrCat("no GPU library: ", error));

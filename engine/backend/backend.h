@@ -80,7 +80,7 @@ struct DeviceBatch {
 struct MemoryPlan {
   int64_t weights = 0;
   int64_t workspace = 0;  // activations of the largest step
-  int64_t kv = 0;         // the pool; 0: what is left
+  int64_t kv = 0;         // the pool, at least
 };
 
 // What to do with one row of logits.

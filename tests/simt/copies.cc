@@ -57,6 +57,11 @@ cudaError_t EnqueueCopy(Copy copy, cudaStream_t stream) {
   if (const cudaError_t error = RequireDevice(); error != cudaSuccess) return error;
   std::lock_guard lock(Lock());
   if (const cudaError_t error = Check(copy); error != cudaSuccess) return SetError(error);
+  // A real device's memPitch.
+  constexpr size_t kMaxPitch = 0x7fffffff;
+  if (copy.height > 1 && (copy.to_pitch > kMaxPitch || copy.from.pitch > kMaxPitch)) {
+    return SetError(cudaErrorInvalidPitchValue);
+  }
   if (copy.width == 0 || copy.height == 0) return cudaSuccess;
   const bool pageable_source = PlaceOf(copy.from.data) == Place::kPageable;
   const bool pageable_target = PlaceOf(copy.to) == Place::kPageable;

@@ -271,16 +271,9 @@ __global__ void __launch_bounds__(Shares<D, kRowTiles>::kThreads,
 
 template <int D, int kRowTiles>
 cudaError_t LaunchFor(const AttentionArgs& args, int blocks, cudaStream_t stream) {
-  constexpr size_t kSharedBytes = sizeof(Workspace<D, kRowTiles>);
-  if constexpr (kSharedBytes > 48 * 1024) {
-    static const cudaError_t granted =
-        cudaFuncSetAttribute(AttentionKernel<D, kRowTiles>,
-                             cudaFuncAttributeMaxDynamicSharedMemorySize, int{kSharedBytes});
-    if (granted != cudaSuccess) return granted;
-  }
   const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(args.kv.kv_heads));
-  return Launch(AttentionKernel<D, kRowTiles>, grid, Shares<D, kRowTiles>::kThreads, kSharedBytes,
-                stream, args);
+  return Launch(AttentionKernel<D, kRowTiles>, grid, Shares<D, kRowTiles>::kThreads,
+                sizeof(Workspace<D, kRowTiles>), stream, args);
 }
 
 template <int D>
@@ -288,7 +281,17 @@ cudaError_t LaunchFor(const AttentionArgs& args, bool few, int blocks, cudaStrea
   return few ? LaunchFor<D, 1>(args, blocks, stream) : LaunchFor<D, 4>(args, blocks, stream);
 }
 
+template <int D>
+cudaError_t LoadFor() {
+  return FirstError(LoadKernel(AttentionKernel<D, 1>, sizeof(Workspace<D, 1>)),
+                    LoadKernel(AttentionKernel<D, 4>, sizeof(Workspace<D, 4>)));
+}
+
 }  // namespace
+
+cudaError_t LoadAttentionKernels() {
+  return FirstError(LoadFor<16>(), LoadFor<32>(), LoadFor<64>(), LoadFor<128>());
+}
 
 cudaError_t Attention(const AttentionArgs& args, bool few, int blocks, cudaStream_t stream) {
   switch (args.kv.head_dim) {

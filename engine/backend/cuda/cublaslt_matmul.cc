@@ -207,6 +207,7 @@ absl::Status CublasLtMatmul::Tune(std::span<const MatmulArgs> products, int iter
   KVASIR_CHECK(iterations > 0);
   for (const MatmulArgs& args : products) {
     KVASIR_CHECK(args.out != nullptr && args.gated == nullptr && args.m > 0);
+    if (algorithms_.contains(KindOf(args))) continue;
     const absl::StatusOr<std::optional<CublasLtAlgorithm>> fastest =
         Fastest(args, iterations, stream);
     if (!fastest.ok()) return fastest.status();

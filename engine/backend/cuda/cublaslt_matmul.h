@@ -34,8 +34,9 @@ class CublasLtMatmul {
   CublasLtMatmul(const CublasLtMatmul&) = delete;
   CublasLtMatmul& operator=(const CublasLtMatmul&) = delete;
 
-  // Runs each product with up to 8 algorithms, `iterations` times each, and keeps the one with the
-  // least median for all products of its kind. Overwrites what `out` points to; waits.
+  // Runs each product of a kind that has no algorithm yet with up to 8 of them, `iterations` times
+  // each, and keeps the one with the least median for all products of its kind. Overwrites what
+  // `out` points to; waits.
   absl::Status Tune(std::span<const MatmulArgs> products, int iterations, cudaStream_t stream);
 
   // Enqueues out = x w^T, by the tuned algorithm or else by the library's own first choice.

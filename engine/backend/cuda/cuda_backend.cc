@@ -221,17 +221,20 @@ KvLayer CudaBackend::Kv(int layer) {
 }
 
 void CudaBackend::CopyBlocks(std::span<const std::pair<int, int>> copies) {
-  const size_t pitch = kv_blocks_ * BlockBytes();  // from layer to layer
-  char* pool = static_cast<char*>(kv_->data());
-  for (const auto& [from, to] : copies) {
 #if defined(BUG_STEP_COPY_ONE_LAYER)
-    const int layers = 1;  // planted: a fork's other layers stay as they were
+  const int layers = 1;  // planted: a fork's other layers stay as they were
 #else
-    const int layers = kv_layers_;
+  const int layers = kv_layers_;
 #endif
-    CheckCuda(cudaMemcpy2DAsync(pool + to * BlockBytes(), pitch, pool + from * BlockBytes(), pitch,
-                                BlockBytes(), layers, cudaMemcpyDeviceToDevice, stream_),
-              "copying KV blocks");
+  // Layer by layer: from one to the next is more than the pitch that a copy of several rows may
+  // have.
+  for (const auto& [from, to] : copies) {
+    for (int layer = 0; layer < layers; ++layer) {
+      char* const blocks = static_cast<char*>(Kv(layer).data);
+      CheckCuda(cudaMemcpyAsync(blocks + to * BlockBytes(), blocks + from * BlockBytes(),
+                                BlockBytes(), cudaMemcpyDeviceToDevice, stream_),
+                "copying KV blocks");
+    }
   }
 }
 
@@ -396,6 +399,7 @@ absl::Status CheckModel(const GpuBackendOptions& options) {
   if (shape.heads / shape.kv_heads > kTileRows) {
     return refuse("num_attention_heads", shape.heads, "at most 16 for each key-value head");
   }
+  if (options.vocab > kMaxVocab) return refuse("vocab_size", options.vocab, "at most 262144");
   if (options.hidden % 8 != 0) return refuse("hidden_size", options.hidden, "multiples of 8");
   if (options.ffn % 8 != 0) return refuse("intermediate_size", options.ffn, "multiples of 8");
   return absl::OkStatus();
@@ -409,18 +413,39 @@ int64_t FixedBytes(const GpuBackendOptions& options, const Device& device) {
                              options.max_positions};
   const size_t angles = (size_t(options.max_positions) / kRopeFine + 1 + kRopeFine) *
                         (options.attention.head_dim / 2) * sizeof(double2);
-  return static_cast<int64_t>(StepStaging::Bytes(limits, room) +
-                              SampleStaging::Bytes(limits.logits, options.vocab) +
-                              room.partial_bytes(grid) + GpuMatmul::kWorkspaceBytes + angles);
+  const size_t step_angles =
+      size_t(options.max_step_tokens) * options.attention.head_dim * sizeof(float);
+  const size_t tickets = size_t(room.tickets) * grid.kv_heads * sizeof(unsigned);
+  int64_t bytes = 0;
+  for (const size_t part :
+       {StepStaging::Bytes(limits, room), SampleStaging::Bytes(limits.logits, options.vocab),
+        room.partial_bytes(grid), GpuMatmul::kWorkspaceBytes, angles, step_angles, tickets}) {
+    bytes += DeviceMemory::Taken(part);
+  }
+  return bytes;
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const GpuBackendOptions& options) {
+  absl::StatusOr<CublasLtApi> library = absl::NotFoundError("not wanted");
+  if (!options.deterministic) library = LoadCublasLt();
+  return CreateCudaBackend(options, library.ok() ? &*library : nullptr);
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const GpuBackendOptions& options,
+                                                           const CublasLtApi* library) {
   absl::Status model = CheckModel(options);
   if (!model.ok()) return model;
   const absl::StatusOr<Device> device = OpenDevice(options.device);
   if (!device.ok()) return device.status();
+  if (const cudaError_t error = FirstError(LoadRowwiseKernels(), LoadMatmulKernels(),
+                                           LoadAttentionKernels(), LoadSampleKernels());
+      error != cudaSuccess) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "GPU ", device->index, " (", device->name, ", compute capability ", device->major, ".",
+        device->minor, ") cannot run this build's kernels: ", cudaGetErrorString(error)));
+  }
   const int64_t needed = FixedBytes(options, *device);
   const int64_t available = DeviceMemory(device->total_memory, options.memory_fraction).available();
   if (needed > available) {
@@ -429,10 +454,7 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const GpuBackendOptio
                                                      "--gpu-memory-fraction, and ",
                                                      needed, " are the least"));
   }
-  absl::StatusOr<CublasLtApi> api = absl::NotFoundError("not wanted");
-  if (!options.deterministic) api = LoadCublasLt();
-  return std::unique_ptr<Backend>(
-      std::make_unique<CudaBackend>(options, *device, api.ok() ? &*api : nullptr));
+  return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(options, *device, library));
 }
 
 }  // namespace kvasir::cuda

@@ -13,7 +13,9 @@ namespace {
 // cp.async, bf16 tensor cores.
 constexpr int kLeastMajor = 8;
 
-constexpr size_t RoundUp(size_t bytes) { return (bytes + 255) / 256 * 256; }
+// Half a gigabyte on the GPUs that models are served from.
+constexpr int64_t kMostReserve = int64_t{512} << 20;
+constexpr int64_t kReserveShare = 32;
 
 }  // namespace
 
@@ -60,16 +62,27 @@ class DeviceBuffer : public Buffer {
  public:
   DeviceBuffer(void* data, size_t bytes, DeviceMemory& memory)
       : Buffer(data, bytes), memory_(memory) {
-    memory_.allocated_ += static_cast<int64_t>(RoundUp(bytes_));
+    memory_.allocated_ += DeviceMemory::Taken(bytes_);
   }
   ~DeviceBuffer() override {
     (void)cudaFree(data_);
-    memory_.allocated_ -= static_cast<int64_t>(RoundUp(bytes_));
+    memory_.allocated_ -= DeviceMemory::Taken(bytes_);
   }
 
  private:
   DeviceMemory& memory_;
 };
+
+DeviceMemory::DeviceMemory(int64_t total, double fraction)
+    : budget_(static_cast<int64_t>(static_cast<double>(total) * fraction)),
+      reserve_(std::min(kMostReserve, total / kReserveShare)) {}
+
+int64_t DeviceMemory::Taken(size_t bytes) {
+  // cudaMalloc serves small ones out of pieces of 2 MiB, and larger ones with whole ones.
+  constexpr size_t kPiece = size_t{2} << 20;
+  const size_t unit = bytes >= kPiece / 2 ? kPiece : 256;
+  return static_cast<int64_t>((bytes + unit - 1) / unit * unit);
+}
 
 std::unique_ptr<Buffer> DeviceMemory::TryAllocate(size_t bytes) {
   void* data = nullptr;
@@ -96,7 +109,8 @@ int64_t DeviceMemory::available() const {
   size_t free = 0;
   size_t total = 0;
   CheckCuda(cudaMemGetInfo(&free, &total), "asking for free memory");
-  return std::max<int64_t>(0, std::min(static_cast<int64_t>(free), budget_ - allocated_));
+  return std::max<int64_t>(0,
+                           std::min(static_cast<int64_t>(free) - reserve_, budget_ - allocated_));
 }
 
 PinnedBuffer::PinnedBuffer(size_t bytes) : Buffer(nullptr, bytes) {

@@ -31,10 +31,13 @@ struct Device {
 // older than this build needs. FAILED_PRECONDITION: compute capability below 8.0.
 absl::StatusOr<Device> OpenDevice(int index);
 
-// All the memory that the backend has on its device, counted against a budget.
+// All the memory that the backend has on its device, counted against a budget. The device gives it
+// out in large pieces, and takes some for code and graphs itself.
 class DeviceMemory {
  public:
-  DeviceMemory(int64_t total, double fraction) : budget_(static_cast<int64_t>(total * fraction)) {}
+  DeviceMemory(int64_t total, double fraction);
+  // What an allocation takes.
+  static int64_t Taken(size_t bytes);
 
   // Zero bytes, 256-byte aligned. Null where the device has not got them.
   std::unique_ptr<Buffer> TryAllocate(size_t bytes);
@@ -48,6 +51,7 @@ class DeviceMemory {
  private:
   friend class DeviceBuffer;
   const int64_t budget_;
+  const int64_t reserve_;  // of what is free
   int64_t allocated_ = 0;
 };
 

@@ -99,6 +99,16 @@ cudaError_t Launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shar
   return cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...);
 }
 
+// Brings the kernel's code to the current device, which a first launch would do, but not while a
+// graph is recorded; and grants it its dynamic shared memory.
+template <class... Params>
+cudaError_t LoadKernel(void (*kernel)(Params...), size_t shared_bytes = 0) {
+  cudaFuncAttributes attributes{};
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);
+  if (error != cudaSuccess || shared_bytes == 0) return error;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              static_cast<int>(shared_bytes));
+}
 // Two bf16 in a word, the lower half first.
 __device__ __forceinline__ float LowToFloat(uint32_t pair) { return __uint_as_float(pair << 16); }
 __device__ __forceinline__ float HighToFloat(uint32_t pair) {

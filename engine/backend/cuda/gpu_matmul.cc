@@ -13,7 +13,7 @@ GpuMatmul::GpuMatmul(const CublasLtApi* api, DeviceMemory& memory) {
       CublasLtMatmul::Create(*api, workspace_->data(), kWorkspaceBytes);
   if (!library.ok()) return;  // our own kernel multiplies everything
   library_ = *std::move(library);
-  numerics_ = absl::StrCat("cublaslt-", api->version());
+  numerics_ = absl::StrCat("cublaslt-", api->version(), "-timed");
 }
 
 void GpuMatmul::Multiply(const MatmulArgs& args, cudaStream_t stream) {

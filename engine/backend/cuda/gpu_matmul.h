@@ -23,7 +23,8 @@ class GpuMatmul {
   // `api`: null where cuBLASLt is not to be used.
   GpuMatmul(const CublasLtApi* api, DeviceMemory& memory);
 
-  // Part of what a session's bits depend on: "own", or "cublaslt-" and its version.
+  // Part of what a session's bits depend on: "own"; or "cublaslt-", its version and "-timed", where
+  // they depend on algorithms that were timed at start-up, too.
   std::string numerics() const { return numerics_; }
   bool UsesOwnKernel(int rows) const { return library_ == nullptr || rows <= kOwnRows; }
 

@@ -18,6 +18,21 @@ namespace kvasir::cuda {
 
 using bf16 = __nv_bfloat16;
 
+// The first error, or success.
+template <class... Errors>
+cudaError_t FirstError(Errors... errors) {
+  cudaError_t first = cudaSuccess;
+  ((first = first == cudaSuccess ? errors : first), ...);
+  return first;
+}
+
+// For the current device, before anything else: brings all code there. An error where this build
+// has none for it.
+cudaError_t LoadRowwiseKernels();
+cudaError_t LoadMatmulKernels();
+cudaError_t LoadAttentionKernels();
+cudaError_t LoadSampleKernels();
+
 // --- rows (rowwise.cu) ------------------------------------------------------------------------
 
 // x[t] = table[tokens[t]]; a negative token -1 - r stands for what row r of the step before drew,
@@ -158,6 +173,7 @@ struct SampleResult {
   int alternative_id[kMaxAlternatives] = {};
   float alternative_logprob[kMaxAlternatives] = {};
 };
+inline constexpr int kMaxVocab = 1 << 18;
 struct SampleArgs {
   float* logits = nullptr;          // [R, V], overwritten
   int vocab = 0;                    // V, at most 2^18

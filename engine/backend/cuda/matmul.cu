@@ -214,7 +214,7 @@ constexpr int kWarpTilesN = kBigN / kWarpsN / kTileN;
 constexpr int kWarpTilesM = kBigM / kWarpsM / kTileM;
 constexpr int kStages = 3;                             // blocks of K in shared memory
 constexpr int kStageSize = (kBigN + kBigM) * kBlockK;  // elements: rows of w, then rows of x
-constexpr size_t kTileSharedBytes = kStages * kStageSize * sizeof(bf16);  // 48 KiB: always granted
+constexpr size_t kTileSharedBytes = kStages * kStageSize * sizeof(bf16);  // 48 KiB
 
 // The block of K after this one: the chains are gone through one after the other.
 __device__ __forceinline__ int Following(int block, int blocks) {
@@ -315,6 +315,11 @@ __global__ void __launch_bounds__(kThreads) TileKernel(const MatmulArgs args) {
 }
 
 }  // namespace
+
+cudaError_t LoadMatmulKernels() {
+  return FirstError(LoadKernel(StreamKernel<1, 1, 4, 3>), LoadKernel(StreamKernel<1, 2, 4, 2>),
+                    LoadKernel(StreamKernel<2, 4, 2, 2>), LoadKernel(TileKernel, kTileSharedBytes));
+}
 
 // Few rows: weights at memory speed. More rows share a load of weights among larger tiles, until
 // tiles of 128 x 128 are enough to keep a GPU busy.

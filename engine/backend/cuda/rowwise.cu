@@ -199,6 +199,14 @@ __global__ void __launch_bounds__(kThreads) GatherRowsKernel(bf16* __restrict__ 
 
 }  // namespace
 
+cudaError_t LoadRowwiseKernels() {
+  return FirstError(LoadKernel(EmbedKernel), LoadKernel(AddRmsNormKernel),
+                    LoadKernel(RopeAnglesKernel), LoadKernel(NormRopeStoreKernel<16>),
+                    LoadKernel(NormRopeStoreKernel<32>), LoadKernel(NormRopeStoreKernel<64>),
+                    LoadKernel(NormRopeStoreKernel<128>), LoadKernel(SiluMulKernel),
+                    LoadKernel(GatherRowsKernel));
+}
+
 cudaError_t Embed(float* x, const bf16* table, const int* tokens, const int* sampled, int rows,
                   int n, cudaStream_t stream) {
   return Launch(EmbedKernel, rows, kThreads, 0, stream, x, table, tokens, sampled, n);

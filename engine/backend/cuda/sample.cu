@@ -215,6 +215,8 @@ __global__ void __launch_bounds__(kSampleThreads, 2) SampleKernel(SampleArgs arg
 
 }  // namespace
 
+cudaError_t LoadSampleKernels() { return LoadKernel(SampleKernel); }
+
 cudaError_t Sample(const SampleArgs& args, cudaStream_t stream) {
   if (args.count == 0) return cudaSuccess;
   if (args.vocab <= 0 || args.vocab > kMaxVocab) return cudaErrorInvalidValue;

@@ -16,7 +16,6 @@ namespace kvasir::cuda {
 
 using Mass = unsigned long long;      // in units of 2^-kMassBits of the best logit's
 inline constexpr int kMassBits = 44;  // the sum of 2^18 of them has 62
-inline constexpr int kMaxVocab = 1 << 18;
 
 // Of a block; fewer where the vocabulary is small.
 inline constexpr int kSampleThreads = 512;

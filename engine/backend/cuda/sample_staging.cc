@@ -28,12 +28,9 @@ SampleRow WishesOf(const SamplingRow& row) {
 }  // namespace
 
 SampleStaging::Layout SampleStaging::LayoutOf(int rows) {
-  const auto align = [](size_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; };
   Layout layout{};
-  layout.rows = 0;
-  layout.bias = align(rows * sizeof(SampleRow));
-  layout.history = align(layout.bias + kMaxBias * sizeof(Bias));
-  layout.end = layout.history + kMaxHistory * sizeof(int);
+  layout.bias = (rows * sizeof(SampleRow) + kAlignment - 1) / kAlignment * kAlignment;
+  layout.end = layout.bias + kMaxBias * sizeof(Bias) + kMaxHistory * sizeof(int);
   return layout;
 }
 
@@ -63,9 +60,8 @@ void SampleStaging::Sample(float* logits, std::span<const SamplingRow> rows, cud
   logits_ = logits;
   stream_ = stream;
   char* host = static_cast<char*>(wishes_->data());
-  auto* wishes = reinterpret_cast<SampleRow*>(host + layout_.rows);
+  auto* wishes = reinterpret_cast<SampleRow*>(host);
   auto* bias = reinterpret_cast<Bias*>(host + layout_.bias);
-  int* const history = reinterpret_cast<int*>(host + layout_.history);
   size_t biases = 0;
   size_t used = 0;  // of the history
   host_rows_.clear();
@@ -84,23 +80,26 @@ void SampleStaging::Sample(float* logits, std::span<const SamplingRow> rows, cud
     for (const auto& [id, value] : wanted) bias[biases++] = {id, value};
     wish.bias_end = static_cast<int>(biases);
     wish.history_begin = static_cast<int>(used);
-    if (penalties) {
-      std::copy(row.history.begin(), row.history.end(), history + used);
-      used += row.history.size();
-    }
+    if (penalties) used += row.history.size();
     wish.history_end = static_cast<int>(used);
+  }
+  const size_t history_at = layout_.bias + biases * sizeof(Bias);
+  int* const history = reinterpret_cast<int*>(host + history_at);
+  for (int i = 0; i < count_; ++i) {
+    if (wishes[i].history_begin == wishes[i].history_end) continue;
+    std::copy(rows[i].history.begin(), rows[i].history.end(), history + wishes[i].history_begin);
   }
   if (count_ > 0) {
     char* device = static_cast<char*>(device_wishes_->data());
-    CheckCuda(cudaMemcpyAsync(device, host, layout_.history + used * sizeof(int),
-                              cudaMemcpyHostToDevice, stream),
+    CheckCuda(cudaMemcpyAsync(device, host, history_at + used * sizeof(int), cudaMemcpyHostToDevice,
+                              stream),
               "copying sampling wishes");
     const SampleArgs args = {.logits = logits,
                              .vocab = vocab_,
-                             .rows = reinterpret_cast<SampleRow*>(device + layout_.rows),
+                             .rows = reinterpret_cast<SampleRow*>(device),
                              .count = count_,
                              .bias = reinterpret_cast<Bias*>(device + layout_.bias),
-                             .history = reinterpret_cast<int*>(device + layout_.history),
+                             .history = reinterpret_cast<int*>(device + history_at),
                              .counts = static_cast<int*>(counts_->data()),
                              .results = static_cast<SampleResult*>(device_results_->data()),
                              .sampled = sampled_};

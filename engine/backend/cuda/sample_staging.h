@@ -35,9 +35,10 @@ class SampleStaging {
   static size_t Bytes(int rows, int vocab);
 
  private:
-  // The wishes lie in one block of memory, the history last: only what is used is copied.
+  // The wishes lie in one block of memory: rows, biases, and behind those of this step its history.
+  // Only what is used is copied.
   struct Layout {
-    size_t rows, bias, history, end;
+    size_t bias, end;
   };
   static Layout LayoutOf(int rows);
   // Of all rows of a step.

@@ -33,9 +33,9 @@ StepStaging::Layout StepStaging::LayoutOf(const StepLimits& limits, const Attent
   layout.context_length = place(s, sizeof(int));
   layout.logit_rows = place(std::max(limits.logits, limits.tokens), sizeof(int));
   layout.counts = place(2, sizeof(int));
-  layout.few = place(room.few_tiles, sizeof(AttentionTile));
-  layout.many = place(room.many_tiles, sizeof(AttentionTile));
-  layout.block_table = place(s * BlocksOf(limits.max_positions), sizeof(int));
+  layout.varying = place(room.few_tiles, sizeof(AttentionTile));
+  place(s * BlocksOf(limits.max_positions), sizeof(int));
+  place(room.many_tiles, sizeof(AttentionTile));
   layout.end = end;
   return layout;
 }
@@ -52,8 +52,7 @@ StepStaging::StepStaging(const StepLimits& limits, const AttentionGrid& grid,
       layout_(LayoutOf(limits, room)),
       host_(std::make_unique<PinnedBuffer>(layout_.end)),
       device_(memory.Allocate(layout_.end)),
-      few_(OnDevice<AttentionTile>(layout_.few)),
-      many_(OnDevice<AttentionTile>(layout_.many)),
+      few_(OnDevice<AttentionTile>(layout_.varying)),
       few_count_(OnDevice<int>(layout_.counts)),
       many_count_(few_count_ + 1) {
   plan_.Reserve(room);
@@ -62,7 +61,7 @@ StepStaging::StepStaging(const StepLimits& limits, const AttentionGrid& grid,
   batch_.slots = OnDevice<int>(layout_.slots);
   batch_.query_start = OnDevice<int>(layout_.query_start);
   batch_.context_length = OnDevice<int>(layout_.context_length);
-  batch_.block_table = OnDevice<int>(layout_.block_table);
+  batch_.block_table = OnDevice<int>(layout_.varying);
   batch_.logit_rows = OnDevice<int>(layout_.logit_rows);
 }
 
@@ -83,9 +82,9 @@ void StepStaging::StagePadding(int rows, int logits, cudaStream_t stream) {
   int* counts = Host<int>(layout_.counts);
   counts[0] = counts[1] = 0;
   FillPadding(0, rows, 0);
-  CheckCuda(
-      cudaMemcpyAsync(device_->data(), host_->data(), layout_.few, cudaMemcpyHostToDevice, stream),
-      "copying a step's batch");
+  CheckCuda(cudaMemcpyAsync(device_->data(), host_->data(), layout_.varying, cudaMemcpyHostToDevice,
+                            stream),
+            "copying a step's batch");
   CheckCuda(cudaStreamSynchronize(stream), "copying a step's batch");
   batch_.num_tokens = rows;
   batch_.num_sequences = 0;
@@ -117,41 +116,45 @@ size_t StepStaging::Fill(const Batch& batch, int rows) {
   CopyInts(Host<int>(layout_.context_length), batch.context_length);
   CopyInts(Host<int>(layout_.logit_rows), batch.logit_rows);
   FillPadding(used, rows, batch.num_logits());
-  FillTiles(batch);
-  // Rows of the table one behind another, without what pads them to max_blocks.
-  int* table = Host<int>(layout_.block_table);
-  for (int s = 0; s < batch.num_sequences(); ++s) {
-    const int* from = batch.block_table.data() + size_t(s) * batch.max_blocks;
-    table = std::copy_n(from, BlocksOf(batch.context_length[s]), table);
-  }
-#if defined(BUG_STEP_SHORT_COPY)
-  return layout_.block_table;  // planted: the step before's table stays
-#else
-  return reinterpret_cast<char*>(table) - static_cast<char*>(host_->data());
-#endif
-}
-
-void StepStaging::FillTiles(const Batch& batch) {
   PlanAttention(batch, grid_, room_, plan_);
   KVASIR_CHECK(plan_.few.size() <= size_t(room_.few_tiles) &&
                plan_.many.size() <= size_t(room_.many_tiles));
   int* counts = Host<int>(layout_.counts);
   counts[0] = static_cast<int>(plan_.few.size());
   counts[1] = static_cast<int>(plan_.many.size());
-  const auto place = [&batch](std::vector<AttentionTile>& tiles, AttentionTile* to) {
-    int sequence = 0;
-    int table = 0;
-    for (AttentionTile& tile : tiles) {  // in the order of sequences
-      for (; sequence < tile.sequence; ++sequence) {
-        table += static_cast<int>(BlocksOf(batch.context_length[sequence]));
-      }
-      *to = tile;
-      to->table = table;
-      ++to;
+
+  const auto align = [](size_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; };
+  const size_t tables = align(layout_.varying + plan_.few.size() * sizeof(AttentionTile));
+  PlaceTiles(batch, tables, plan_.few, layout_.varying);
+  // Rows of the table one behind another, without what pads them to max_blocks.
+  int* table = Host<int>(tables);
+  for (int s = 0; s < batch.num_sequences(); ++s) {
+    const int* from = batch.block_table.data() + size_t(s) * batch.max_blocks;
+    table = std::copy_n(from, BlocksOf(batch.context_length[s]), table);
+  }
+  const size_t many = align(reinterpret_cast<char*>(table) - static_cast<char*>(host_->data()));
+  PlaceTiles(batch, tables, plan_.many, many);
+  many_ = OnDevice<AttentionTile>(many);
+#if defined(BUG_STEP_SHORT_COPY)
+  return tables;  // planted: the step before's tables stay
+#else
+  return many + plan_.many.size() * sizeof(AttentionTile);
+#endif
+}
+
+void StepStaging::PlaceTiles(const Batch& batch, size_t tables,
+                             const std::vector<AttentionTile>& tiles, size_t to) {
+  AttentionTile* out = Host<AttentionTile>(to);
+  int sequence = 0;
+  size_t table = (tables - layout_.varying) / sizeof(int);
+  for (const AttentionTile& tile : tiles) {  // in the order of sequences
+    for (; sequence < tile.sequence; ++sequence) {
+      table += BlocksOf(batch.context_length[sequence]);
     }
-  };
-  place(plan_.few, Host<AttentionTile>(layout_.few));
-  place(plan_.many, Host<AttentionTile>(layout_.many));
+    AttentionTile placed = tile;
+    placed.table = static_cast<int>(table);
+    *out++ = placed;
+  }
 }
 
 }  // namespace kvasir::cuda

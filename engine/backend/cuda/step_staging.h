@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <vector>
 
 #include "engine/backend/cuda/attention_plan.h"
 #include "engine/backend/cuda/device.h"
@@ -47,11 +48,12 @@ class StepStaging {
   static size_t Bytes(const StepLimits& limits, const AttentionRoom& room);
 
  private:
-  // Where the arrays lie; the same in host memory and on the device. The block table comes last:
-  // only as much of it is copied as is used.
+  // Where the arrays lie; the same in host memory and on the device. What varies comes last and
+  // close together, so that no more is copied than is used: tiles of few rows, block tables, tiles
+  // of many. Tiles know where their tables are.
   struct Layout {
     size_t tokens, positions, slots, query_start, context_length, logit_rows, counts;
-    size_t few, many, block_table, end;
+    size_t varying, end;
   };
   static Layout LayoutOf(const StepLimits& limits, const AttentionRoom& room);
   template <typename T>
@@ -65,7 +67,9 @@ class StepStaging {
   // Returns the bytes that are used.
   size_t Fill(const Batch& batch, int rows);
   void FillPadding(int begin, int end, int first_logit);
-  void FillTiles(const Batch& batch);
+  // The tiles at offset `to`, with their sequences' block tables from offset `tables` on.
+  void PlaceTiles(const Batch& batch, size_t tables, const std::vector<AttentionTile>& tiles,
+                  size_t to);
 
   const StepLimits limits_;
   const AttentionGrid grid_;
@@ -75,8 +79,8 @@ class StepStaging {
   std::unique_ptr<Buffer> device_;
   AttentionPlan plan_;
   DeviceBatch batch_;
-  AttentionTile* few_;
-  AttentionTile* many_;
+  const AttentionTile* few_;
+  const AttentionTile* many_ = nullptr;  // of the last step
   int* few_count_;
   int* many_count_;
   bool has_few_ = false;

@@ -18,6 +18,7 @@
 enum cudaError_t {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
+  cudaErrorInvalidPitchValue = 12,
   cudaErrorMemoryAllocation = 2,
   cudaErrorInvalidConfiguration = 9,
   cudaErrorInsufficientDriver = 35,
@@ -43,6 +44,10 @@ enum cudaStreamCaptureMode {
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 enum { cudaStreamDefault = 0, cudaStreamNonBlocking = 1 };
 enum { cudaEventDefault = 0, cudaEventDisableTiming = 2 };
+
+struct cudaFuncAttributes {
+  int numRegs;
+};
 
 namespace simt {
 class Stream;
@@ -150,6 +155,11 @@ void CheckArgument(const T& value, int argument) {
 
 }  // namespace simt
 
+template <class F>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, F*) {
+  *attributes = {};  // the host's compiler knows none of them
+  return cudaSuccess;
+}
 template <class F>
 cudaError_t cudaFuncSetAttribute(F* kernel, cudaFuncAttribute, int value) {
   return simt::SetDynamicShared(reinterpret_cast<const void*>(kernel), value);

@@ -10,8 +10,11 @@
 #include <vector>
 
 #include "engine/backend/cuda/kernels.h"
+#include "engine/model/qwen3.h"
 #include "gmock/gmock.h"
 #include "tests/engine/backend/cuda/device_testing.h"
+#include "tests/engine/backend/cuda/emulated_cublaslt.h"
+#include "tests/engine/random_weights.h"
 
 namespace kvasir::cuda {
 namespace {
@@ -84,6 +87,7 @@ TEST_F(CudaBackendTest, RefusesByNameWhatItDoesNotCompute) {
   refuses([](auto& o) { o.ffn = 52; }, "intermediate_size");
   refuses([](auto& o) { o.attention.head_dim = 24; }, "head_dim");
   refuses([](auto& o) { o.attention.heads = 34; }, "num_attention_heads");
+  refuses([](auto& o) { o.vocab = 300'000; }, "vocab_size");
 }
 
 TEST_F(CudaBackendTest, PlansBeforeItAllocates) {
@@ -180,6 +184,87 @@ TEST_F(CudaBackendTest, CopiesBlocksOfEveryLayer) {
       EXPECT_EQ(content[b * block], 10 * layer + expected[b]);
       EXPECT_EQ(content[(b + 1) * block - 1], 10 * layer + expected[b]);
     }
+  }
+}
+
+// A model of two layers, which reads a prompt of 20 tokens and then decodes 12 sequences.
+std::vector<float> Logits(Backend& backend, const ModelConfig& config) {
+  const std::vector<uint16_t> random = RandomBf16(LargestMatrix(config));
+  const Weights weights = RandomWeights(config, random, backend);
+  KVASIR_CHECK(backend.AllocateKv(config.layers, 14).ok());
+  Qwen3 model(config, weights, backend, 32, 16);
+  std::vector<float> logits;
+  const auto run = [&](const Batch& batch) {
+    const Tensor out = model.Forward(batch);
+    const size_t before = logits.size();
+    logits.resize(before + size_t(out.rows) * out.cols);
+    backend.Read(logits.data() + before, out.data, out.bytes());
+  };
+  Batch prompt;
+  prompt.Clear();
+  for (int i = 0; i < 20; ++i) {
+    prompt.tokens.push_back(i);
+    prompt.positions.push_back(i);
+    prompt.slots.push_back(i);
+  }
+  prompt.query_start.push_back(20);
+  prompt.context_length = {20};
+  prompt.block_table = {0, 1};
+  prompt.max_blocks = 2;
+  prompt.logit_rows = {19};
+  run(prompt);
+  Batch decode;
+  decode.Clear();
+  decode.max_blocks = 1;
+  for (int s = 0; s < 12; ++s) {
+    decode.tokens.push_back(s + 1);
+    decode.positions.push_back(0);
+    decode.slots.push_back((2 + s) * kBlockTokens);
+    decode.query_start.push_back(s + 1);
+    decode.context_length.push_back(1);
+    decode.block_table.push_back(2 + s);
+    decode.logit_rows.push_back(s);
+  }
+  run(decode);
+  return logits;
+}
+
+TEST_F(CudaBackendTest, TheLibraryMultipliesManyRows) {
+  const ModelConfig config = {.layers = 2,
+                              .hidden = 32,
+                              .ffn = 24,
+                              .vocab = 40,
+                              .heads = 4,
+                              .kv_heads = 2,
+                              .head_dim = 16,
+                              .rope_theta = 1e4,
+                              .norm_eps = 1e-6f,
+                              .max_positions = 256,
+                              .tied_embeddings = true};
+  GpuBackendOptions options = SmallModel();
+  options.max_sequences = 12;
+  options.max_logits = 16;
+  const std::unique_ptr<Backend> own = Create(options);
+  const std::vector<float> expected = Logits(*own, config);
+
+  CublasLtCounts() = {};
+  const CublasLtApi api = EmulatedCublasLt();
+  absl::StatusOr<std::unique_ptr<Backend>> backend = CreateCudaBackend(options, &api);
+  ASSERT_TRUE(backend.ok()) << backend.status();
+  const std::vector<float> logits = Logits(**backend, config);
+  EXPECT_THAT((*backend)->numerics(), HasSubstr("cublaslt"));
+  EXPECT_THAT(own->numerics(), HasSubstr("own"));
+  // Five matrices of the model at 16 and at 32 rows, and the head at 16: asked about once each.
+  EXPECT_EQ(CublasLtCounts().heuristics, 9);
+  EXPECT_EQ(CublasLtCounts().last_algorithm, EmulatedAlgorithm::kFast);
+
+  // Sums in another order round some activation to its other neighbour in bf16: once for each of
+  // the ten products, at most.
+  float largest = 0;
+  for (const float logit : expected) largest = std::max(largest, std::abs(logit));
+  ASSERT_EQ(logits.size(), expected.size());
+  for (size_t i = 0; i < logits.size(); ++i) {
+    ASSERT_LE(std::abs(logits[i] - expected[i]), 10 * kBf16Rounding * largest) << i;
   }
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <tuple>
 
+#include "engine/engine.h"
 #include "tests/engine/parity/golden.h"
 #include "tests/engine/parity/teacher_forcing.h"
 
@@ -65,6 +66,22 @@ TEST(EmulatedGpu, IsTakenByItselfWhereItIsThere) {
   ASSERT_TRUE(opened.ok()) << opened.status();
   EXPECT_EQ(opened->backend->device(), "cpu");
   EXPECT_NE(opened->fallback.find("head_dim"), std::string::npos) << opened->fallback;
+}
+
+TEST(EmulatedGpu, TheCpuTakesOverWhatDoesNotFit) {
+  EngineOptions options;
+  options.model_dir = LoadGolden("gqa8_bf16_tied").model_dir;
+  options.device = "auto";
+  options.gpu_plugin = KVASIR_EMULATED_GPU;
+  options.kv_memory = int64_t{5} << 30;  // the emulated GPU has 4 GiB
+  const absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(options);
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  const ModelInfo info = (*engine)->model_info();
+  EXPECT_EQ(info.device, "cpu");
+  EXPECT_NE(info.device_fallback.find("--kv-memory"), std::string::npos) << info.device_fallback;
+
+  options.device = "cuda";
+  EXPECT_EQ(Engine::Create(options).status().code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST(EmulatedGpu, RefusesModelsThatItDoesNotCompute) {
