@@ -93,6 +93,7 @@ Conversation::Conversation(const Heads& heads, int length, uint32_t seed)
 
 std::vector<uint16_t> Attend(const Heads& heads, const std::vector<Piece>& pieces,
                              const Launching& launching) {
+  KVASIR_CHECK(LoadAttentionKernels() == cudaSuccess);
   int num_blocks = 0;
   const Batch batch = MakeBatch(pieces, &num_blocks);
   const AttentionGrid grid = {heads.group, heads.kv_heads, heads.head_dim, launching.wanted_blocks};

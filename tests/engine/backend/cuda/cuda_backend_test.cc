@@ -272,7 +272,7 @@ TEST_F(CudaBackendTest, TheLibraryMultipliesManyRows) {
 TEST_F(CudaBackendTest, DrawsOnTheHostWhatFindsNoRoom) {
   constexpr int kVocab = 40;
   const std::unique_ptr<Backend> backend = Create();
-  std::vector<float> logits = NormalFloats(2 * kVocab, 3);
+  std::vector<float> logits(2 * kVocab);
   const std::unique_ptr<Buffer> buffer = backend->Allocate(logits.size() * sizeof(float));
   SamplingParams plain;
   plain.temperature = 0;
@@ -282,6 +282,7 @@ TEST_F(CudaBackendTest, DrawsOnTheHostWhatFindsNoRoom) {
                                          {.logits_row = 1, .params = &biased}};
   for (const simt::Order order : {simt::Order::kInOrder, simt::Order::kReversed}) {
     simt::SetSchedule({order, 0});
+    logits = NormalFloats(2 * kVocab, 3 + static_cast<int>(order));  // each time another one wins
     backend->Write(buffer->data(), logits.data(), logits.size() * sizeof(float));
     backend->Sample({buffer->data(), DType::kF32, 2, kVocab}, rows);
     const std::span<const SampledToken> drawn = backend->Collect();
