@@ -11,6 +11,7 @@
 #include "engine/backend/cuda/device.h"
 #include "engine/backend/cuda/gpu_matmul.h"
 #include "engine/backend/cuda/kernels.h"
+#include "engine/backend/cuda/model_limits.h"
 #include "engine/backend/cuda/sample_staging.h"
 #include "engine/backend/cuda/step_staging.h"
 #include "engine/backend/cuda/weight_upload.h"
@@ -22,16 +23,6 @@ namespace {
 
 // Counts up with every change of arithmetic.
 constexpr char kArithmeticVersion[] = "1";
-
-// Where attention is cut by spans, its states take no more than this.
-constexpr size_t kMaxPartialBytes = size_t{256} << 20;
-
-AttentionGrid GridOf(const AttentionShape& shape, const Device& device) {
-  return {.group = shape.heads / shape.kv_heads,
-          .kv_heads = shape.kv_heads,
-          .head_dim = shape.head_dim,
-          .wanted_blocks = 3 * device.multiprocessors};
-}
 
 class CudaBackend : public Backend {
  public:
@@ -122,11 +113,9 @@ CudaBackend::CudaBackend(const GpuBackendOptions& options, const Device& device,
                          const CublasLtApi* api)
     : shape_(options.attention),
       device_(device),
-      limits_{options.max_step_tokens, options.max_sequences, options.max_logits,
-              options.max_positions},
+      limits_(LimitsOf(options)),
       grid_(GridOf(options.attention, device)),
-      room_(RoomForAttention(grid_, limits_.tokens, limits_.sequences, limits_.max_positions,
-                             kMaxPartialBytes)),
+      room_(RoomOf(options, device)),
       memory_(device.total_memory, options.memory_fraction),
       stream_(NewStream()),
       staging_(limits_, grid_, room_, memory_),
@@ -382,47 +371,6 @@ void CudaBackend::GatherRows(Tensor out, Tensor x, const DeviceBatch& batch) {
   CheckCuda(
       cuda::GatherRows(out.as<bf16>(), x.as<bf16>(), batch.logit_rows, out.rows, x.cols, stream_),
       "GatherRows");
-}
-
-// --- what it computes ---------------------------------------------------------------------------
-
-absl::Status CheckModel(const GpuBackendOptions& options) {
-  const AttentionShape& shape = options.attention;
-  const auto refuse = [](const char* field, int value, const char* limit) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("config.json: field '", field, "': ", value, ", and a GPU takes ", limit));
-  };
-  if (shape.head_dim != 16 && shape.head_dim != 32 && shape.head_dim != 64 &&
-      shape.head_dim != 128) {
-    return refuse("head_dim", shape.head_dim, "16, 32, 64 or 128");
-  }
-  if (shape.heads / shape.kv_heads > kTileRows) {
-    return refuse("num_attention_heads", shape.heads, "at most 16 for each key-value head");
-  }
-  if (options.vocab > kMaxVocab) return refuse("vocab_size", options.vocab, "at most 262144");
-  if (options.hidden % 8 != 0) return refuse("hidden_size", options.hidden, "multiples of 8");
-  if (options.ffn % 8 != 0) return refuse("intermediate_size", options.ffn, "multiples of 8");
-  return absl::OkStatus();
-}
-
-int64_t FixedBytes(const GpuBackendOptions& options, const Device& device) {
-  const AttentionGrid grid = GridOf(options.attention, device);
-  const AttentionRoom room = RoomForAttention(grid, options.max_step_tokens, options.max_sequences,
-                                              options.max_positions, kMaxPartialBytes);
-  const StepLimits limits = {options.max_step_tokens, options.max_sequences, options.max_logits,
-                             options.max_positions};
-  const size_t angles = (size_t(options.max_positions) / kRopeFine + 1 + kRopeFine) *
-                        (options.attention.head_dim / 2) * sizeof(double2);
-  const size_t step_angles =
-      size_t(options.max_step_tokens) * options.attention.head_dim * sizeof(float);
-  const size_t tickets = size_t(room.tickets) * grid.kv_heads * sizeof(unsigned);
-  int64_t bytes = 0;
-  for (const size_t part :
-       {StepStaging::Bytes(limits, room), SampleStaging::Bytes(limits.logits, options.vocab),
-        room.partial_bytes(grid), GpuMatmul::kWorkspaceBytes, angles, step_angles, tickets}) {
-    bytes += DeviceMemory::Taken(part);
-  }
-  return bytes;
 }
 
 }  // namespace

@@ -174,7 +174,7 @@ Expected Reference(const Heads& heads, const Conversation& conversation, int pos
     }
     double sum = 0;
     for (double& weight : weights) sum += weight = std::exp(weight - largest);
-    const double tiles = (keys + kKeyTile - 1) / kKeyTile + 2;
+    const int tiles = (keys + kKeyTile - 1) / kKeyTile + 2;
     const double weight_error =
         kBf16Rounding + kF32Rounding * ((2 * d + 6) * magnitude + 4 + tiles * (6 + 4 * magnitude));
     const double sum_error = kF32Rounding * (4.0 * keys + 4 * tiles + 3);

@@ -277,7 +277,7 @@ TEST_F(CudaBackendTest, DrawsOnTheHostWhatFindsNoRoom) {
   SamplingParams plain;
   plain.temperature = 0;
   SamplingParams biased = plain;  // more entries than there is room for; 7 wins
-  for (int i = 0; i < 20000; ++i) biased.logit_bias.push_back({7, 0.01f});
+  for (int i = 0; i < 20000; ++i) biased.logit_bias.emplace_back(7, 0.01f);
   const std::vector<SamplingRow> rows = {{.logits_row = 0, .params = &plain},
                                          {.logits_row = 1, .params = &biased}};
   for (const simt::Order order : {simt::Order::kInOrder, simt::Order::kReversed}) {

@@ -43,6 +43,7 @@ INSTANTIATE_TEST_SUITE_P(Golden, EmulatedParity,
                          testing::Values(std::tuple("gqa4_bf16_untied", true),
                                          std::tuple("gqa8_bf16_tied", true),
                                          std::tuple("head128_bf16_tied", true),
+                                         std::tuple("mha_f32_tied", true),
                                          std::tuple("tiny", true)),
                          [](const auto& info) { return std::get<0>(info.param); });
 

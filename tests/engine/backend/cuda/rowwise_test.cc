@@ -61,7 +61,7 @@ void CheckAddRmsNorm(int rows, int n, bool adds) {
     for (int i = 0; i < n; ++i) {
       const size_t at = size_t(r) * n + i;
       const double expected = stream[at] * scale * w[i];
-      const double tolerance = std::abs(expected) * (kBf16Rounding + (n / 2 + 6) * kF32Rounding);
+      const double tolerance = std::abs(expected) * (kBf16Rounding + (0.5 * n + 6) * kF32Rounding);
       ASSERT_LE(std::abs(Bf16At(out, at) - expected), tolerance * 1.01) << r << " " << i;
     }
   }
@@ -198,7 +198,7 @@ void CheckNormRopeStore(const RopeShape& s) {
         const double c = cos[t * half + i];
         const double d = sin[t * half + i];
         // As in AddRmsNorm, then two products and a sum.
-        const double relative = (s.head_dim / 2 + 9) * kF32Rounding;
+        const double relative = (0.5 * s.head_dim + 9) * kF32Rounding;
         const double expected[] = {a * c - b * d, b * c + a * d};
         const double magnitude[] = {std::abs(a * c) + std::abs(b * d),
                                     std::abs(b * c) + std::abs(a * d)};

@@ -60,7 +60,7 @@ SamplingParams RandomParams(int vocab, std::mt19937& random) {
     for (int i = Below(2 * vocab, random) % 200; i >= 0; --i) {
       const float bias = Below(3, random) == 0 ? 100.0f * (Below(3, random) - 1)
                                                : 0.37f * (Below(21, random) - 10);
-      params.logit_bias.push_back({Below(vocab, random), bias});
+      params.logit_bias.emplace_back(Below(vocab, random), bias);
     }
   }
   return params;

@@ -1,0 +1,27 @@
+#ifndef KVASIR_ENGINE_BACKEND_CUDA_MODEL_LIMITS_H_
+#define KVASIR_ENGINE_BACKEND_CUDA_MODEL_LIMITS_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "engine/backend/cuda/attention_plan.h"
+#include "engine/backend/cuda/device.h"
+#include "engine/backend/cuda/step_staging.h"
+#include "engine/backend/plugin.h"
+
+namespace kvasir::cuda {
+
+// INVALID_ARGUMENT, naming config.json's field, value and limit, where the kernels do not compute
+// the model.
+absl::Status CheckModel(const GpuBackendOptions& options);
+
+StepLimits LimitsOf(const GpuBackendOptions& options);
+AttentionGrid GridOf(const AttentionShape& shape, const Device& device);
+AttentionRoom RoomOf(const GpuBackendOptions& options, const Device& device);
+
+// Device memory that the backend takes when it is created, whatever the model's weights are.
+int64_t FixedBytes(const GpuBackendOptions& options, const Device& device);
+
+}  // namespace kvasir::cuda
+
+#endif  // KVASIR_ENGINE_BACKEND_CUDA_MODEL_LIMITS_H_
