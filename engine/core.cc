@@ -106,19 +106,10 @@ absl::StatusOr<std::unique_ptr<Engine::Core::Model>> Engine::Core::Load(
   model->generation = *std::move(generation);
 
   const SchedulerLimits limits = LimitsOf(options);
-  const BackendChoice choice = ChooseBackend(options, *config, limits);
+  BackendChoice choice = ChooseBackend(options, *config, limits);
+  choice.accept = [&](Backend& backend) { return PlanMemory(options, *config, limits, backend); };
   absl::StatusOr<OpenedBackend> opened = OpenBackend(choice);
   if (!opened.ok()) return opened.status();
-  const absl::Status planned = PlanMemory(options, *config, limits, *opened->backend);
-  if (!planned.ok()) {
-    if (choice.device != "auto") return planned;
-    BackendChoice cpu = choice;
-    cpu.device = "cpu";
-    opened->backend.reset();
-    opened = OpenBackend(cpu);
-    if (!opened.ok()) return opened.status();
-    opened->fallback = std::string(planned.message());
-  }
   model->backend = std::move(opened->backend);
 
   absl::StatusOr<Weights> weights =

@@ -21,11 +21,13 @@ absl::StatusOr<int> ParseGpu(std::string_view device) {
   constexpr std::string_view kPrefix = "cuda:";
   int index = -1;
   if (device.substr(0, kPrefix.size()) == kPrefix) {
-    device.remove_prefix(kPrefix.size());
-    const auto [end, error] = std::from_chars(device.data(), device.data() + device.size(), index);
-    if (error == std::errc() && end == device.data() + device.size() && index >= 0) return index;
+    const std::string_view digits = device.substr(kPrefix.size());
+    const char* const last = digits.data() + digits.size();
+    const auto [end, error] = std::from_chars(digits.data(), last, index);
+    if (error == std::errc() && end == last && index >= 0) return index;
   }
-  return absl::InvalidArgumentError("--device: none of auto, cpu, cuda, cuda:N");
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", std::string(device), "' is none of auto, cpu, cuda, cuda:N"));
 }
 
 absl::StatusOr<void*> LoadLibrary(const std::string& path) {
@@ -61,17 +63,28 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenGpu(const BackendChoice& choice) {
   std::string error;
   const int code = plugin->create(choice.gpu, backend, error);
   if (code != 0) return absl::Status(static_cast<absl::StatusCode>(code), error);
+  if (choice.accept) {
+    const absl::Status accepted = choice.accept(*backend);
+    if (!accepted.ok()) return accepted;
+  }
   return backend;
 }
 
 }  // namespace
+
+absl::Status CheckDevice(std::string_view device) {
+  if (device == "auto" || device == "cpu") return absl::OkStatus();
+  return ParseGpu(device).status();
+}
 
 absl::StatusOr<OpenedBackend> OpenBackend(const BackendChoice& choice) {
   OpenedBackend opened;
   if (choice.device != "cpu") {
     const bool automatic = choice.device == "auto";
     const absl::StatusOr<int> index = automatic ? 0 : ParseGpu(choice.device);
-    if (!index.ok()) return index.status();
+    if (!index.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("--device: ", index.status().message()));
+    }
     BackendChoice gpu = choice;
     gpu.gpu.device = *index;
     absl::StatusOr<std::unique_ptr<Backend>> backend = OpenGpu(gpu);

@@ -1,8 +1,10 @@
 #ifndef KVASIR_ENGINE_OPEN_BACKEND_H_
 #define KVASIR_ENGINE_OPEN_BACKEND_H_
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "engine/backend/backend.h"
@@ -16,6 +18,8 @@ struct BackendChoice {
   std::string device = "auto";
   CpuBackendOptions cpu;
   GpuBackendOptions gpu;
+  // Asked of a GPU that has been opened, e.g. whether the model fits: not OK counts as not opened.
+  std::function<absl::Status(Backend&)> accept;
   // The GPU's library; empty: libkvasir_cuda.so beside the program, then where the system looks.
   std::string plugin;
 };
@@ -25,6 +29,9 @@ struct OpenedBackend {
   // Why "auto" did not take a GPU, one line; empty where it took one, or nothing was tried.
   std::string fallback;
 };
+
+// INVALID_ARGUMENT where `device` is none of BackendChoice's.
+absl::Status CheckDevice(std::string_view device);
 
 // INVALID_ARGUMENT: no such device, or a model or dtype that it does not compute. NOT_FOUND: no
 // library, driver or device. FAILED_PRECONDITION, RESOURCE_EXHAUSTED: as Plugin says. The library
