@@ -29,8 +29,6 @@ StepStaging::Layout StepStaging::LayoutOf(const StepLimits& limits, const Attent
   layout.tokens = place(t, sizeof(int));
   layout.positions = place(t, sizeof(int));
   layout.slots = place(t, sizeof(int));
-  layout.query_start = place(s + 1, sizeof(int));
-  layout.context_length = place(s, sizeof(int));
   layout.logit_rows = place(std::max(limits.logits, limits.tokens), sizeof(int));
   layout.counts = place(2, sizeof(int));
   layout.varying = place(room.few_tiles, sizeof(AttentionTile));
@@ -59,8 +57,6 @@ StepStaging::StepStaging(const StepLimits& limits, const AttentionGrid& grid,
   batch_.tokens = OnDevice<int>(layout_.tokens);
   batch_.positions = OnDevice<int>(layout_.positions);
   batch_.slots = OnDevice<int>(layout_.slots);
-  batch_.query_start = OnDevice<int>(layout_.query_start);
-  batch_.context_length = OnDevice<int>(layout_.context_length);
   batch_.block_table = OnDevice<int>(layout_.varying);
   batch_.logit_rows = OnDevice<int>(layout_.logit_rows);
 }
@@ -112,8 +108,6 @@ size_t StepStaging::Fill(const Batch& batch, int rows) {
   CopyInts(Host<int>(layout_.tokens), batch.tokens);
   CopyInts(Host<int>(layout_.positions), batch.positions);
   CopyInts(Host<int>(layout_.slots), batch.slots);
-  CopyInts(Host<int>(layout_.query_start), batch.query_start);
-  CopyInts(Host<int>(layout_.context_length), batch.context_length);
   CopyInts(Host<int>(layout_.logit_rows), batch.logit_rows);
   FillPadding(used, rows, batch.num_logits());
   PlanAttention(batch, grid_, room_, plan_);

@@ -52,8 +52,7 @@ class StepStaging {
   // close together, so that no more is copied than is used: tiles of few rows, block tables, tiles
   // of many. Tiles know where their tables are.
   struct Layout {
-    size_t tokens, positions, slots, query_start, context_length, logit_rows, counts;
-    size_t varying, end;
+    size_t tokens, positions, slots, logit_rows, counts, varying, end;
   };
   static Layout LayoutOf(const StepLimits& limits, const AttentionRoom& room);
   template <typename T>
