@@ -87,6 +87,8 @@ __device__ __forceinline__ uint4 LoadOnce16(const void* from) {
 }
 #endif
 
+__host__ __device__ constexpr int CeilDiv(int a, int b) { return (a + b - 1) / b; }
+
 // Launches without <<<>>>, so that one source serves both compilers.
 template <class... Params, class... Args>
 cudaError_t Launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,

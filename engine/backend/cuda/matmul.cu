@@ -22,8 +22,6 @@ constexpr int kThreads = kMatmulSplits * kWarp;  // of a block, in both kernels
 constexpr int kLaneK = 8;                        // consecutive elements that a lane loads
 constexpr int kLanesInRow = kBlockK / kLaneK;    // lanes that load one row of a block of K
 
-__host__ __device__ constexpr int CeilDiv(int a, int b) { return (a + b - 1) / b; }
-
 // Eight rows of w and eight more, and eight rows of x, for one block of K.
 // sum [16 of N, 8 of M] += w x^T over half (0 or 1) of the block.
 __device__ __forceinline__ void MultiplyHalf(float (&sum)[4], const uint4 (&w)[2], const uint4& x,

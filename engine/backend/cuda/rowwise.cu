@@ -10,8 +10,6 @@ namespace {
 
 constexpr int kThreads = 256;
 
-constexpr int CeilDiv(int a, int b) { return (a + b - 1) / b; }
-
 __device__ __forceinline__ float4 Add(float4 a, float4 b) {
   return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
 }

@@ -9,6 +9,8 @@ namespace {
 
 constexpr size_t kAlignment = 128;
 
+}  // namespace
+
 SampleRow WishesOf(const SamplingRow& row) {
   const SamplingParams& params = *row.params;
   return {.logits_row = row.logits_row,
@@ -24,8 +26,6 @@ SampleRow WishesOf(const SamplingRow& row) {
           .seed = params.seed,
           .position = row.position};
 }
-
-}  // namespace
 
 SampleStaging::Layout SampleStaging::LayoutOf(int rows) {
   Layout layout{};

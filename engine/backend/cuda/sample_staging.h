@@ -15,6 +15,9 @@
 
 namespace kvasir::cuda {
 
+// A row's wishes but for biases and history, which lie in arrays of the step.
+SampleRow WishesOf(const SamplingRow& row);
+
 // Draws the next tokens on the device: brings the rows' wishes there and a few bytes a row back. A
 // row whose biases or whose history of penalties find no room there is drawn by the host, which is
 // slow and gives what the CPU backend gives.

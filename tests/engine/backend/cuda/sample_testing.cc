@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 
+#include "engine/backend/cuda/sample_staging.h"
 #include "engine/sampler.h"
 #include "gtest/gtest.h"
 #include "tests/engine/backend/cuda/device_testing.h"
@@ -94,18 +95,11 @@ std::vector<SampleResult> SampleOnDevice(const std::vector<SampleCase>& cases) {
   std::vector<int> history;
   for (int r = 0; r < count; ++r) {
     const SamplingParams& params = cases[r].params;
-    SampleRow row = {.logits_row = count - 1 - r,
-                     .target = cases[r].target,
-                     .top_logprobs = cases[r].top_logprobs,
-                     .temperature = params.temperature,
-                     .top_k = static_cast<int>(params.top_k),
-                     .top_p = params.top_p,
-                     .min_p = params.min_p,
-                     .repetition_penalty = params.repetition_penalty,
-                     .frequency_penalty = params.frequency_penalty,
-                     .presence_penalty = params.presence_penalty,
-                     .seed = params.seed,
-                     .position = cases[r].position};
+    SampleRow row = WishesOf({.logits_row = count - 1 - r,
+                              .params = &params,
+                              .position = cases[r].position,
+                              .top_logprobs = cases[r].top_logprobs,
+                              .target = cases[r].target});
     row.bias_begin = static_cast<int>(bias.size());
     for (const auto& [id, value] : params.logit_bias) bias.push_back({id, value});
     row.bias_end = static_cast<int>(bias.size());
