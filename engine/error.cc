@@ -28,9 +28,15 @@ absl::StatusCode CodeOf(Reason reason) {
     case Reason::kKvTooSmall:
       return absl::StatusCode::kResourceExhausted;
     case Reason::kDraining:
+    case Reason::kStore:
+    case Reason::kNotOwner:
       return absl::StatusCode::kUnavailable;
     case Reason::kSessionExists:
       return absl::StatusCode::kAlreadyExists;
+    case Reason::kModelChanged:
+      return absl::StatusCode::kFailedPrecondition;
+    case Reason::kSessionDamaged:
+      return absl::StatusCode::kDataLoss;
   }
   return absl::StatusCode::kInternal;
 }
@@ -57,6 +63,14 @@ std::string_view NameOf(Reason reason) {
       return "DRAINING";
     case Reason::kSessionExists:
       return "SESSION_EXISTS";
+    case Reason::kStore:
+      return "STORE";
+    case Reason::kNotOwner:
+      return "NOT_OWNER";
+    case Reason::kModelChanged:
+      return "MODEL_CHANGED";
+    case Reason::kSessionDamaged:
+      return "SESSION_DAMAGED";
   }
   return "";
 }

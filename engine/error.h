@@ -22,6 +22,10 @@ enum class Reason {
   kKvTooSmall,
   kDraining,
   kSessionExists,
+  kStore,
+  kNotOwner,
+  kModelChanged,
+  kSessionDamaged,
 };
 
 // "SESSION_NOT_FOUND" and so on.

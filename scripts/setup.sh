@@ -21,11 +21,13 @@ BUILD_PACKAGES=(
   build-essential cmake ninja-build ccache pkg-config
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev zlib1g-dev
   rapidjson-dev libspdlog-dev libcli11-dev prometheus-cpp-dev libxxhash-dev libedit-dev
+  libsqlite3-dev libhiredis-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 TEST_PACKAGES=(
   ca-certificates git shellcheck python3 python3-venv
   clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
+  redis-server haproxy # what sessions are kept in and routed by
 )
 BENCH_PACKAGES=(ca-certificates python3 python3-venv python3-dev libdnnl-dev ocl-icd-opencl-dev)
 BENCH_PYPI_PACKAGES=(numpy==2.4.6 gguf==0.19.0 llama-cpp-python==0.3.36)

@@ -15,19 +15,11 @@ namespace kvasir {
 
 enum class FinishReason { kUnspecified, kStopToken, kMaxNewTokens, kMaxContext, kInterrupted };
 
-// A session IS its list of token ids; the blocks are a cache of what the model computed for a
-// prefix of it, and may be dropped at any time.
-struct Session {
+// What a session carries besides its tokens and their cache: all of it outlives the process where
+// sessions are stored.
+struct SessionMetadata {
   std::string id;      // empty: one-shot, in no table
   std::string tenant;  // who it belongs to; nothing is shared between tenants
-  // The committed tokens, then the input of a running call until its first token commits both.
-  std::vector<int> tokens;
-  size_t committed = 0;  // the length that everyone else sees
-  // K and V of tokens[0, cached) are in `blocks`. cached <= tokens.size()
-  size_t cached = 0;
-  std::vector<int> blocks;  // exactly enough for `cached`, between steps
-
-  bool busy = false;  // a call waits or runs
   absl::Time create_time, last_use_time;
   std::optional<absl::Duration> ttl;
   std::string parent_id;
@@ -36,6 +28,19 @@ struct Session {
   std::string last_request_id;
   uint64_t last_base_length = 0;
   FinishReason last_finish_reason = FinishReason::kUnspecified;
+};
+
+// A session IS its list of token ids; the blocks are a cache of what the model computed for a
+// prefix of it, and may be dropped at any time.
+struct Session : SessionMetadata {
+  // The committed tokens, then the input of a running call until its first token commits both.
+  std::vector<int> tokens;
+  size_t committed = 0;  // the length that everyone else sees
+  // K and V of tokens[0, cached) are in `blocks`. cached <= tokens.size()
+  size_t cached = 0;
+  std::vector<int> blocks;  // exactly enough for `cached`, between steps
+
+  bool busy = false;  // a call waits or runs
 
   // Its place in the table's list of sessions whose blocks may be evicted, if it has one.
   std::optional<std::list<Session*>::iterator> evictable;

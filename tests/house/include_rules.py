@@ -37,6 +37,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "engine": ("engine/",),
     "engine/model": (*ENGINE_VOCABULARY, "engine/model/"),
     "engine/cache": (*ENGINE_VOCABULARY, "engine/cache/"),
+    "engine/journal": (*ENGINE_VOCABULARY, "engine/cache/session.h", "engine/journal/"),
     "engine/schedule": (*ENGINE_VOCABULARY, "engine/cache/", "engine/schedule/"),
     "engine/backend": (*ENGINE_VOCABULARY, *BACKEND_VOCABULARY),
     "engine/backend/cpu": (*ENGINE_VOCABULARY, *BACKEND_VOCABULARY, "engine/backend/cpu/"),
