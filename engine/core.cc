@@ -187,11 +187,10 @@ void Engine::Core::Run() {
     const absl::Time now = absl::Now();
     if (next_expiry_ && *next_expiry_ <= now) next_expiry_ = table_.Expire(now);
     const absl::Time next_cut = CutStalled(now);
-    const bool has_work = scheduler_.Plan(plan_);
-    AnnounceAdmitted();
-    if (has_work) RunStep();
+    const bool has_worked = Advance();
     Publish();
-    if (!has_work) mailbox_.Wait(std::min(next_cut, next_expiry_.value_or(absl::InfiniteFuture())));
+    if (!has_worked)
+      mailbox_.Wait(std::min(next_cut, next_expiry_.value_or(absl::InfiniteFuture())));
   }
   // Everyone whose call or question is in by now gets an answer.
   mailbox_.Take(tasks);
@@ -199,6 +198,7 @@ void Engine::Core::Run() {
   while (!calls_.empty()) {
     Fail(*calls_.begin()->second, absl::CancelledError("the server is stopping"));
   }
+  while (in_flight_ > 0) Finish();
 }
 
 // --- the public face: everything is posted ------------------------------------------------------

@@ -1,6 +1,8 @@
 #ifndef KVASIR_ENGINE_CORE_H_
 #define KVASIR_ENGINE_CORE_H_
 
+#include <array>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -82,10 +84,19 @@ class Engine::Core {
   void Forget(Call& call);
 
   // --- one step (core_step.cc) ------------------------------------------------------------------
-  void RunStep();
+  // Plans a step and enqueues it, where what it needs to know is known, and finishes one, unless
+  // the next can be enqueued before. False: there was nothing to do.
+  struct Step;
+  bool Advance();
+  bool Launch();
+  void Finish();
+  // Whether the next step needs nothing of the host that only the running one will tell.
+  bool CanRunAhead() const;
+  // What the running step draws gets its place in the sessions.
+  void PresumeTokens();
   void AnnounceAdmitted();
   void BuildBatch();
-  void AddRows(const StepEntry& entry);
+  void AddRows(Step& step, size_t index);
   void ApplyResults(std::span<const SampledToken> results);
   void AppendToken(Call& call, const SampledToken& result);
 
@@ -107,14 +118,24 @@ class Engine::Core {
   std::map<CallId, std::unique_ptr<Call>> calls_;
   StepObserver observer_;
 
-  StepPlan plan_;
-  Batch batch_;
   // What each row of logits is for.
   struct LogitUse {
-    Call* call;
-    bool prompt;  // the log-probability of an input token, else the next token
+    size_t entry;  // of the plan
+    Call* call;    // null: it has ended meanwhile
+    bool prompt;   // the log-probability of an input token, else the next token
   };
-  std::vector<LogitUse> uses_;     // [R]
+  struct Step {
+    StepPlan plan;
+    std::vector<LogitUse> uses;  // [R]
+    int tokens = 0;
+    std::chrono::steady_clock::time_point begun;
+    double forward_seconds = 0;
+  };
+  // Two where the backend computes one while the host plans the next: then the older is first.
+  std::array<Step, 2> steps_;
+  int in_flight_ = 0;
+  std::chrono::steady_clock::time_point last_finish_;
+  Batch batch_;
   std::vector<SamplingRow> rows_;  // [R]
   std::vector<TokenLogprob> prompt_logprobs_;
   std::vector<Call*> stalled_;  // scratch of CutStalled

@@ -250,6 +250,14 @@ absl::Time Engine::Core::CutStalled(absl::Time now) {
 }
 
 void Engine::Core::Forget(Call& call) {
+  for (Step& step : steps_) {
+    for (StepEntry& entry : step.plan.entries) {
+      if (entry.call == &call) entry.call = nullptr;
+    }
+    for (LogitUse& use : step.uses) {
+      if (use.call == &call) use.call = nullptr;
+    }
+  }
   if (call.one_shot) cache_.Truncate(*call.one_shot, 0);
   calls_.erase(call.id);
 }

@@ -7,9 +7,83 @@
 #include "engine/error.h"
 
 namespace kvasir {
+namespace {
+
+double SecondsSince(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+}  // namespace
+
+bool Engine::Core::CanRunAhead() const {
+  if (in_flight_ != 1 || !model_->backend->CanRunAhead()) return false;
+  // Penalties count the very token that is not known yet.
+  return std::none_of(steps_[0].uses.begin(), steps_[0].uses.end(), [](const LogitUse& use) {
+    return use.call != nullptr && use.call->params.has_penalties();
+  });
+}
+
+bool Engine::Core::Advance() {
+  const bool ahead = CanRunAhead();
+  const bool launched = (in_flight_ == 0 || ahead) && Launch();
+  if (in_flight_ == 0) return false;
+  counters_.steps_ahead += launched && ahead ? 1 : 0;
+  if (in_flight_ == 2 || !launched || !CanRunAhead()) Finish();
+  return true;
+}
+
+void Engine::Core::PresumeTokens() {
+  const std::vector<LogitUse>& uses = steps_[0].uses;
+  for (size_t r = 0; r < uses.size(); ++r) {
+    Call* call = uses[r].call;
+    if (call == nullptr || uses[r].prompt || call->presumed) continue;
+    call->session->tokens.push_back(-1 - static_cast<int>(r));
+    call->presumed = true;
+  }
+}
+
+bool Engine::Core::Launch() {
+  if (in_flight_ == 1) PresumeTokens();
+  Step& step = steps_[in_flight_];
+  const bool has_work = scheduler_.Plan(step.plan);
+  AnnounceAdmitted();
+  if (!has_work) return false;
+
+  step.begun = std::chrono::steady_clock::now();
+  ++in_flight_;
+  if (!step.plan.block_copies.empty()) model_->backend->CopyBlocks(step.plan.block_copies);
+  BuildBatch();
+  step.tokens = batch_.num_tokens();
+  const Tensor logits = qwen3_.Forward(batch_);  // [R, vocab]
+  step.forward_seconds = SecondsSince(step.begun);
+  model_->backend->Sample(logits, rows_);
+  for (const StepEntry& entry : step.plan.entries) {
+    entry.call->session->cached = entry.first + entry.count;
+    entry.call->computed_tokens += entry.count;
+  }
+  counters_.computed_tokens += step.tokens;
+  return true;
+}
+
+void Engine::Core::Finish() {
+  KVASIR_CHECK(in_flight_ > 0);
+  const std::span<const SampledToken> results = model_->backend->Collect();
+  Step& step = steps_[0];
+  // A step that was enqueued ahead took its time from when the one before was done.
+  const double seconds = SecondsSince(std::max(step.begun, last_finish_));
+  last_finish_ = std::chrono::steady_clock::now();
+  const double forward = std::min(step.forward_seconds, seconds);
+  const StepReport report = {step.tokens, forward, seconds - forward};
+  ++counters_.steps;
+  scheduler_.Record(step.plan, report.seconds());
+  if (observer_) observer_(report);
+  ApplyResults(results);
+  std::swap(steps_[0], steps_[1]);
+  --in_flight_;
+}
 
 void Engine::Core::AnnounceAdmitted() {
-  for (Call* call : plan_.admitted) {
+  for (Call* call : steps_[in_flight_].plan.admitted) {
     if (call->started || !call->running) continue;  // back after a pause, or paused at once
     call->started = true;
     call->admitted = absl::Now();
@@ -27,42 +101,20 @@ void Engine::Core::AnnounceAdmitted() {
   }
 }
 
-void Engine::Core::RunStep() {
-  using Clock = std::chrono::steady_clock;
-  const Clock::time_point begin = Clock::now();
-  if (!plan_.block_copies.empty()) model_->backend->CopyBlocks(plan_.block_copies);
-  BuildBatch();
-  const Tensor logits = qwen3_.Forward(batch_);  // [R, vocab]
-  const Clock::time_point computed = Clock::now();
-  model_->backend->Sample(logits, rows_);
-  const std::span<const SampledToken> results = model_->backend->Collect();
-  const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
-  const StepReport report = {batch_.num_tokens(), seconds(computed - begin),
-                             seconds(Clock::now() - computed)};
-  for (const StepEntry& entry : plan_.entries) {
-    entry.call->session->cached = entry.first + entry.count;
-    cache_.Publish(*entry.call->session);
-    entry.call->computed_tokens += entry.count;
-  }
-  ++counters_.steps;
-  counters_.computed_tokens += batch_.num_tokens();
-  scheduler_.Record(plan_, report.seconds());
-  if (observer_) observer_(report);
-  ApplyResults(results);
-}
-
 void Engine::Core::BuildBatch() {
+  Step& step = steps_[in_flight_ - 1];
   batch_.Clear();
-  uses_.clear();
+  step.uses.clear();
   rows_.clear();
-  for (const StepEntry& entry : plan_.entries) {
+  for (const StepEntry& entry : step.plan.entries) {
     batch_.max_blocks =
         std::max(batch_.max_blocks, static_cast<int>(entry.call->session->blocks.size()));
   }
-  for (const StepEntry& entry : plan_.entries) AddRows(entry);
+  for (size_t i = 0; i < step.plan.entries.size(); ++i) AddRows(step, i);
 }
 
-void Engine::Core::AddRows(const StepEntry& entry) {
+void Engine::Core::AddRows(Step& step, size_t index) {
+  const StepEntry& entry = step.plan.entries[index];
   Call& call = *entry.call;
   const Session& session = *call.session;
   const size_t end = entry.first + entry.count;
@@ -84,7 +136,7 @@ void Engine::Core::AddRows(const StepEntry& entry) {
                                          ? static_cast<int>(*call.request.top_logprobs)
                                          : -1,
                      .target = prompt ? session.tokens[next] : -1});
-    uses_.push_back({&call, prompt});
+    step.uses.push_back({index, &call, prompt});
     batch_.logit_rows.push_back(row);
   }
   batch_.query_start.push_back(batch_.num_tokens());
@@ -94,22 +146,30 @@ void Engine::Core::AddRows(const StepEntry& entry) {
 }
 
 void Engine::Core::ApplyResults(std::span<const SampledToken> results) {
+  const Step& step = steps_[0];
   size_t r = 0;  // results lie in the order of the entries, a call's input before its next token
-  for (const StepEntry& entry : plan_.entries) {
+  for (size_t i = 0; i < step.plan.entries.size(); ++i) {
+    const StepEntry& entry = step.plan.entries[i];
+    const size_t begin = r;
+    while (r < step.uses.size() && step.uses[r].entry == i) ++r;
+    if (entry.call == nullptr) continue;
     Call& call = *entry.call;
     prompt_logprobs_.clear();
-    for (; r < uses_.size() && uses_[r].call == &call && uses_[r].prompt; ++r) {
-      prompt_logprobs_.push_back({results[r].id, results[r].logprob, {}});
+    size_t use = begin;
+    for (; use < r && step.uses[use].prompt; ++use) {
+      prompt_logprobs_.push_back({results[use].id, results[use].logprob, {}});
     }
     if (!prompt_logprobs_.empty()) {
       call.next_prompt_logprob += prompt_logprobs_.size();
       call.sink->OnTokens({}, {}, prompt_logprobs_);
     }
-    if (r < uses_.size() && uses_[r].call == &call) {
-      AppendToken(call, results[r++]);  // may end the call
-    } else if (call.pending() == 0) {
-      Complete(call, call.finish_at_max);
+    if (use < r) {
+      AppendToken(call, results[use]);  // may end the call
+      continue;
     }
+    cache_.Publish(*call.session);
+    if (entry.first + entry.count == call.session->tokens.size())
+      Complete(call, call.finish_at_max);
   }
 }
 
@@ -119,8 +179,11 @@ void Engine::Core::AppendToken(Call& call, const SampledToken& result) {
     return;
   }
   Session& session = *call.session;
+  if (call.presumed) session.tokens.pop_back();
+  call.presumed = false;
   session.tokens.push_back(result.id);
   session.committed = session.tokens.size();
+  cache_.Publish(session);
   if (call.generated++ == 0) call.first_token = absl::Now();
   ++counters_.generated_tokens;
 

@@ -96,6 +96,7 @@ struct SessionPage {
 // Since the start, and now. Read from any thread.
 struct EngineStats {
   uint64_t steps = 0;
+  uint64_t steps_ahead = 0;  // of those, enqueued before the one before was done
   uint64_t input_tokens = 0;
   uint64_t cached_tokens = 0;
   uint64_t computed_tokens = 0;

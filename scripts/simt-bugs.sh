@@ -53,7 +53,9 @@ tests_of() {
     BUG_SAMPLE_*) echo cuda_sample_test ;;
     BUG_ROW_*) echo cuda_rowwise_test ;;
     BUG_UPLOAD_*) echo cuda_backend_test ;;
-    BUG_STEP_*) echo cuda_backend_test emulated_parity_test emulated_continuation_test ;;
+    BUG_STEP_*)
+      echo cuda_backend_test emulated_parity_test emulated_continuation_test emulated_run_ahead_late_test
+      ;;
     *)
       echo "simt-bugs: $1: no tests are known for it" >&2
       exit 1
@@ -83,14 +85,16 @@ run_mode() {
         [[ $bug == BUG_STEP_* || $bug == BUG_UPLOAD_* ]] && continue
         name=${name}_race
         ;;
-      asan) [[ $name == emulated_continuation_test ]] && continue ;;
+      asan) [[ $name == emulated_continuation_test || $name == emulated_run_ahead_late_test ]] && continue ;;
     esac
     programs+=("$name")
-    if [[ $name == emulated_continuation_test ]]; then
-      targets+=(continuation_test kvasir_cuda_emulated_plugin)
-    else
-      targets+=("$name")
-    fi
+    case $name in
+      emulated_continuation_test | emulated_run_ahead_late_test)
+        name=${name#emulated_}
+        targets+=("${name/_late/}" kvasir_cuda_emulated_plugin)
+        ;;
+      *) targets+=("$name") ;;
+    esac
   done
   if [[ ${#programs[@]} -eq 0 ]]; then
     echo "-"

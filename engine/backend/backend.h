@@ -194,8 +194,13 @@ class Backend {
   // --- the end of a step --------------------------------------------------------------------
   // Enqueues; the results come from Collect, in the rows' order. logits: [R, V] f32, overwritten;
   // of each row at most one SamplingRow. What the rows point to must live until Collect has
-  // returned.
+  // returned, or until CanRunAhead says so.
   virtual void Sample(Tensor logits, std::span<const SamplingRow> rows) = 0;
+  // Asked after Sample: whether one step more may be enqueued before Collect. Its batch then knows
+  // what row r of that Sample drew as token -1 - r.
+  virtual bool CanRunAhead() const { return false; }
+  // Waits for the oldest Sample whose results have not been collected. Valid until the next
+  // Collect.
   virtual std::span<const SampledToken> Collect() = 0;
 
   // Copies whole blocks, all layers: (from, to).

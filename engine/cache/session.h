@@ -33,7 +33,8 @@ struct SessionMetadata {
 // A session IS its list of token ids; the blocks are a cache of what the model computed for a
 // prefix of it, and may be dropped at any time.
 struct Session : SessionMetadata {
-  // The committed tokens, then the input of a running call until its first token commits both.
+  // The committed tokens, then the input of a running call until its first token commits both, then
+  // perhaps -1 - r, for what row r of the running step draws.
   std::vector<int> tokens;
   size_t committed = 0;  // the length that everyone else sees
   // K and V of tokens[0, cached) are in `blocks`. cached <= tokens.size()

@@ -29,6 +29,8 @@ struct Call {
   bool running = false;            // admitted: its session is pinned
   bool started = false;            // OnStarted has been sent
   uint32_t generated = 0;          // tokens appended to the session
+  // The session's last token stands for one that a running step draws: not known yet.
+  bool presumed = false;
   size_t next_prompt_logprob = 0;  // position of the next input token whose logprob is owed
   uint32_t cached_tokens = 0;
   uint32_t computed_tokens = 0;
@@ -47,7 +49,9 @@ struct Call {
   }
   // Its reader is slow: it can neither run nor be let in.
   bool stalled() const { return !sink->HasRoom(); }
-  bool wants_token() const { return generated < max_new_tokens; }
+  bool wants_token() const { return generated + (presumed ? 1 : 0) < max_new_tokens; }
+  // A step has something to compute for it. What the last token of all stands for needs no K and V.
+  bool ready() const { return pending() > 0 && (wants_token() || !presumed) && !stalled(); }
 };
 
 }  // namespace kvasir

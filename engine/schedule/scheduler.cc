@@ -35,7 +35,7 @@ bool Scheduler::Plan(StepPlan& plan) {
   order_ = running_;  // preemption changes running_ on the way
   for (Call* call : order_) {
     if (budget == 0 || slots == 0) break;
-    if (!call->running || call->pending() != 1 || call->stalled()) continue;
+    if (!call->running || call->pending() != 1 || !call->ready()) continue;
     const int rows = PlanCall(*call, budget, logit_rows, plan);
     budget -= rows;
     slots -= rows;
@@ -57,7 +57,7 @@ bool Scheduler::Plan(StepPlan& plan) {
 Call* Scheduler::TakePrompt() {
   Call* next = nullptr;
   for (Call* call : order_) {
-    if (!call->running || call->pending() <= 1 || call->stalled()) continue;
+    if (!call->running || call->pending() <= 1 || !call->ready()) continue;
     if (next == nullptr || waiting_.served(*call) < waiting_.served(*next)) next = call;
   }
   std::erase(order_, next);

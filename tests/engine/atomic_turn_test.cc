@@ -73,6 +73,7 @@ TEST_F(AtomicTurnTest, CancelledAtRandomMomentsUnderLoad) {
       std::shared_ptr<Recorder> recorder;
     };
     std::vector<Player> players(4);
+    std::chrono::microseconds turn{0};  // how long one takes alone, on whatever this runs
     for (size_t i = 0; i < players.size(); ++i) {
       Player& p = players[i];
       p.id = "s" + std::to_string(i);
@@ -86,6 +87,7 @@ TEST_F(AtomicTurnTest, CancelledAtRandomMomentsUnderLoad) {
       p.input = random_ids(1 + random() % 80);
       const std::string twin = p.id + "-twin";
       ASSERT_TRUE(engine.Fork(p.id, twin).ok());
+      const auto begin = std::chrono::steady_clock::now();
       p.expected = engine
                        .Generate({.session_id = twin,
                                   .input_ids = p.input,
@@ -93,6 +95,8 @@ TEST_F(AtomicTurnTest, CancelledAtRandomMomentsUnderLoad) {
                                   .ignore_eos = true})
                        .ids;
       ASSERT_EQ(p.expected.size(), 30);
+      turn = std::chrono::duration_cast<std::chrono::microseconds>(
+          std::chrono::steady_clock::now() - begin);
       ASSERT_TRUE(engine.Delete(twin).ok());
     }
     for (Player& p : players) {
@@ -101,9 +105,10 @@ TEST_F(AtomicTurnTest, CancelledAtRandomMomentsUnderLoad) {
     }
     std::vector<std::thread> cancellers;
     for (Player& p : players) {
-      const int micros = static_cast<int>(random() % (random() % 2 == 0 ? 500 : 8000));
-      cancellers.emplace_back([&engine, &p, micros] {
-        std::this_thread::sleep_for(std::chrono::microseconds(micros));
+      // Before it has begun, on its way, or after its end.
+      const int percent = static_cast<int>(random() % (random() % 2 == 0 ? 10 : 400));
+      cancellers.emplace_back([&engine, &p, delay = turn * percent / 100] {
+        std::this_thread::sleep_for(delay);
         engine.Cancel(p.recorder);
       });
     }

@@ -66,6 +66,7 @@ class CudaBackend : public Backend {
   void Sample(Tensor logits, std::span<const SamplingRow> rows) override {
     sample_.Sample(logits.as<float>(), rows, stream_);
   }
+  bool CanRunAhead() const override { return sample_.drawn_on_device(); }
   std::span<const SampledToken> Collect() override { return sample_.Collect(); }
   void CopyBlocks(std::span<const std::pair<int, int>> copies) override;
   void Read(void* to, const void* device_memory, size_t bytes) override;

@@ -42,30 +42,41 @@ SampleStaging::SampleStaging(int rows, int vocab, DeviceMemory& memory)
     : max_rows_(rows),
       vocab_(vocab),
       layout_(LayoutOf(rows)),
-      wishes_(std::make_unique<PinnedBuffer>(layout_.end)),
-      results_(std::make_unique<PinnedBuffer>(rows * sizeof(SampleResult))),
       device_wishes_(memory.Allocate(layout_.end)),
       device_results_(memory.Allocate(rows * sizeof(SampleResult))),
       counts_(memory.Allocate(size_t(rows) * vocab * sizeof(int))),
       sampled_buffer_(memory.Allocate(rows * sizeof(int))),
       sampled_(static_cast<int*>(sampled_buffer_->data())) {
-  CheckCuda(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming), "creating an event");
+  for (Slot& slot : slots_) {
+    slot.wishes = std::make_unique<PinnedBuffer>(layout_.end);
+    slot.results = std::make_unique<PinnedBuffer>(rows * sizeof(SampleResult));
+    CheckCuda(cudaEventCreateWithFlags(&slot.done, cudaEventDisableTiming), "creating an event");
+  }
 }
 
-SampleStaging::~SampleStaging() { (void)cudaEventDestroy(done_); }
+SampleStaging::~SampleStaging() {
+  for (const Slot& slot : slots_) (void)cudaEventDestroy(slot.done);
+}
 
 void SampleStaging::Sample(float* logits, std::span<const SamplingRow> rows, cudaStream_t stream) {
   KVASIR_CHECK(rows.size() <= size_t(max_rows_));
-  count_ = static_cast<int>(rows.size());
+  KVASIR_CHECK(waiting_ == 0 || (waiting_ == 1 && drawn_on_device()));
+  const int count = static_cast<int>(rows.size());
+#if !defined(BUG_STEP_ONE_RESULT_SLOT)  // planted: results are overwritten before they are read
+  newest_ = 1 - newest_;
+#endif
+  ++waiting_;
+  Slot& slot = slots_[newest_];
+  slot.count = count;
   logits_ = logits;
   stream_ = stream;
-  char* host = static_cast<char*>(wishes_->data());
+  char* host = static_cast<char*>(slot.wishes->data());
   auto* wishes = reinterpret_cast<SampleRow*>(host);
   auto* bias = reinterpret_cast<Bias*>(host + layout_.bias);
   size_t biases = 0;
   size_t used = 0;  // of the history
   host_rows_.clear();
-  for (int i = 0; i < count_; ++i) {
+  for (int i = 0; i < count; ++i) {
     const SamplingRow& row = rows[i];
     const auto& wanted = row.params->logit_bias;
     const bool penalties = row.params->has_penalties() && row.target < 0;
@@ -85,11 +96,11 @@ void SampleStaging::Sample(float* logits, std::span<const SamplingRow> rows, cud
   }
   const size_t history_at = layout_.bias + biases * sizeof(Bias);
   int* const history = reinterpret_cast<int*>(host + history_at);
-  for (int i = 0; i < count_; ++i) {
+  for (int i = 0; i < count; ++i) {
     if (wishes[i].history_begin == wishes[i].history_end) continue;
     std::copy(rows[i].history.begin(), rows[i].history.end(), history + wishes[i].history_begin);
   }
-  if (count_ > 0) {
+  if (count > 0) {
     char* device = static_cast<char*>(device_wishes_->data());
     CheckCuda(cudaMemcpyAsync(device, host, history_at + used * sizeof(int), cudaMemcpyHostToDevice,
                               stream),
@@ -97,27 +108,30 @@ void SampleStaging::Sample(float* logits, std::span<const SamplingRow> rows, cud
     const SampleArgs args = {.logits = logits,
                              .vocab = vocab_,
                              .rows = reinterpret_cast<SampleRow*>(device),
-                             .count = count_,
+                             .count = count,
                              .bias = reinterpret_cast<Bias*>(device + layout_.bias),
                              .history = reinterpret_cast<int*>(device + history_at),
                              .counts = static_cast<int*>(counts_->data()),
                              .results = static_cast<SampleResult*>(device_results_->data()),
                              .sampled = sampled_};
     CheckCuda(cuda::Sample(args, stream), "sampling");
-    CheckCuda(cudaMemcpyAsync(results_->data(), args.results, count_ * sizeof(SampleResult),
+    CheckCuda(cudaMemcpyAsync(slot.results->data(), args.results, count * sizeof(SampleResult),
                               cudaMemcpyDeviceToHost, stream),
               "fetching sampled tokens");
   }
-  CheckCuda(cudaEventRecord(done_, stream), "sampling");
+  CheckCuda(cudaEventRecord(slot.done, stream), "sampling");
 }
 
 std::span<const SampledToken> SampleStaging::Collect() {
+  KVASIR_CHECK(waiting_ > 0);
+  const Slot& slot = slots_[waiting_ == 2 ? 1 - newest_ : newest_];
+  --waiting_;
 #if !defined(BUG_STEP_COLLECTS_TOO_EARLY)  // planted: results are read before they are there
-  CheckCuda(cudaEventSynchronize(done_), "running a step");
+  CheckCuda(cudaEventSynchronize(slot.done), "running a step");
 #endif
-  const auto* results = static_cast<const SampleResult*>(results_->data());
-  if (tokens_.size() < size_t(count_)) tokens_.resize(count_);
-  for (int i = 0; i < count_; ++i) {
+  const auto* results = static_cast<const SampleResult*>(slot.results->data());
+  if (tokens_.size() < size_t(slot.count)) tokens_.resize(slot.count);
+  for (int i = 0; i < slot.count; ++i) {
     const SampleResult& result = results[i];
     SampledToken& token = tokens_[i];
     token.id = result.id;
@@ -127,8 +141,8 @@ std::span<const SampledToken> SampleStaging::Collect() {
       token.alternatives.push_back({result.alternative_id[a], result.alternative_logprob[a]});
     }
   }
-  if (!host_rows_.empty()) DrawOnHost();
-  return {tokens_.data(), size_t(count_)};
+  if (!host_rows_.empty() && waiting_ == 0) DrawOnHost();
+  return {tokens_.data(), size_t(slot.count)};
 }
 
 void SampleStaging::DrawOnHost() {

@@ -28,9 +28,12 @@ class SampleStaging {
   ~SampleStaging();
 
   // Enqueues. logits: [R, V] f32 on the device, overwritten.
+  // REQUIRES: at most one Sample is not collected yet, and the host draws none of its rows.
   void Sample(float* logits, std::span<const SamplingRow> rows, cudaStream_t stream);
-  // Waits for what Sample and everything before it has enqueued.
+  // Waits for what the oldest Sample that is not collected, and everything before it, has enqueued.
   std::span<const SampledToken> Collect();
+  // Whether sampled() holds all ids of the last Sample once the stream is there.
+  bool drawn_on_device() const { return host_rows_.empty(); }
 
   // Ids of the step before, by the order of its rows: on the device.
   const int* sampled() const { return sampled_; }
@@ -47,23 +50,29 @@ class SampleStaging {
   // Of all rows of a step.
   static constexpr size_t kMaxBias = 16384;
   static constexpr size_t kMaxHistory = size_t{1} << 20;
+  // What one Sample needs of the host until it is collected; two take turns.
+  struct Slot {
+    std::unique_ptr<PinnedBuffer> wishes;
+    std::unique_ptr<PinnedBuffer> results;  // [rows] SampleResult
+    cudaEvent_t done = nullptr;
+    int count = 0;
+  };
   void DrawOnHost();
 
   const int max_rows_;
   const int vocab_;
   const Layout layout_;
-  std::unique_ptr<PinnedBuffer> wishes_;
-  std::unique_ptr<PinnedBuffer> results_;  // [rows] SampleResult
+  Slot slots_[2];
+  int newest_ = 0;
+  int waiting_ = 0;  // Samples that are not collected
   std::unique_ptr<Buffer> device_wishes_;
   std::unique_ptr<Buffer> device_results_;
   std::unique_ptr<Buffer> counts_;  // [rows, V]
   std::unique_ptr<Buffer> sampled_buffer_;
   int* sampled_;
-  cudaEvent_t done_ = nullptr;
   // Of the last Sample.
   float* logits_ = nullptr;
   cudaStream_t stream_ = nullptr;
-  int count_ = 0;
   struct HostRow {
     int index;
     SamplingRow row;

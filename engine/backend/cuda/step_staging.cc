@@ -48,7 +48,8 @@ StepStaging::StepStaging(const StepLimits& limits, const AttentionGrid& grid,
       grid_(grid),
       room_(room),
       layout_(LayoutOf(limits, room)),
-      host_(std::make_unique<PinnedBuffer>(layout_.end)),
+      host_{std::make_unique<PinnedBuffer>(layout_.end),
+            std::make_unique<PinnedBuffer>(layout_.end)},
       device_(memory.Allocate(layout_.end)),
       few_(OnDevice<AttentionTile>(layout_.varying)),
       few_count_(OnDevice<int>(layout_.counts)),
@@ -63,8 +64,9 @@ StepStaging::StepStaging(const StepLimits& limits, const AttentionGrid& grid,
 
 void StepStaging::Stage(const Batch& batch, int rows, cudaStream_t stream) {
   const int padding = rows - batch.num_tokens();
+  Turn();
   const size_t bytes = Fill(batch, rows);
-  CheckCuda(cudaMemcpyAsync(device_->data(), host_->data(), bytes, cudaMemcpyHostToDevice, stream),
+  CheckCuda(cudaMemcpyAsync(device_->data(), Host<char>(0), bytes, cudaMemcpyHostToDevice, stream),
             "copying a step's batch");
   batch_.num_tokens = rows;
   batch_.num_sequences = batch.num_sequences();
@@ -73,12 +75,18 @@ void StepStaging::Stage(const Batch& batch, int rows, cudaStream_t stream) {
   has_many_ = !plan_.many.empty();
 }
 
+void StepStaging::Turn() {
+#if !defined(BUG_STEP_ONE_HOST_COPY)  // planted: written while the step before is copied from it
+  turn_ = 1 - turn_;
+#endif
+}
+
 void StepStaging::StagePadding(int rows, int logits, cudaStream_t stream) {
   KVASIR_CHECK(rows <= limits_.tokens && logits <= rows);
   int* counts = Host<int>(layout_.counts);
   counts[0] = counts[1] = 0;
   FillPadding(0, rows, 0);
-  CheckCuda(cudaMemcpyAsync(device_->data(), host_->data(), layout_.varying, cudaMemcpyHostToDevice,
+  CheckCuda(cudaMemcpyAsync(device_->data(), Host<char>(0), layout_.varying, cudaMemcpyHostToDevice,
                             stream),
             "copying a step's batch");
   CheckCuda(cudaStreamSynchronize(stream), "copying a step's batch");
@@ -126,7 +134,7 @@ size_t StepStaging::Fill(const Batch& batch, int rows) {
     const int* from = batch.block_table.data() + size_t(s) * batch.max_blocks;
     table = std::copy_n(from, BlocksOf(batch.context_length[s]), table);
   }
-  const size_t many = align(reinterpret_cast<char*>(table) - static_cast<char*>(host_->data()));
+  const size_t many = align(reinterpret_cast<char*>(table) - Host<char>(0));
   PlaceTiles(batch, tables, plan_.many, many);
   many_ = OnDevice<AttentionTile>(many);
 #if defined(BUG_STEP_SHORT_COPY)

@@ -29,7 +29,7 @@ class StepStaging {
 
   // Enqueues the batch with its attention plan, with rows of padding up to `rows`: token 0, no
   // slot, no sequence. Each of them has logits where every row has.
-  // REQUIRES: the copy before has been made (the stream has been waited for).
+  // REQUIRES: the copy before the last one has been made: of the steps at most one is under way.
   void Stage(const Batch& batch, int rows, cudaStream_t stream);
   // A step of padding alone, `logits` of its rows with logits.
   void StagePadding(int rows, int logits, cudaStream_t stream);
@@ -57,12 +57,14 @@ class StepStaging {
   static Layout LayoutOf(const StepLimits& limits, const AttentionRoom& room);
   template <typename T>
   T* Host(size_t offset) {
-    return reinterpret_cast<T*>(static_cast<char*>(host_->data()) + offset);
+    return reinterpret_cast<T*>(static_cast<char*>(host_[turn_]->data()) + offset);
   }
   template <typename T>
   T* OnDevice(size_t offset) {
     return reinterpret_cast<T*>(static_cast<char*>(device_->data()) + offset);
   }
+  // The other host memory is filled from now on.
+  void Turn();
   // Returns the bytes that are used.
   size_t Fill(const Batch& batch, int rows);
   void FillPadding(int begin, int end, int first_logit);
@@ -74,7 +76,8 @@ class StepStaging {
   const AttentionGrid grid_;
   const AttentionRoom room_;
   const Layout layout_;
-  std::unique_ptr<PinnedBuffer> host_;
+  std::unique_ptr<PinnedBuffer> host_[2];  // by turns: the step before may not be copied yet
+  int turn_ = 0;
   std::unique_ptr<Buffer> device_;
   AttentionPlan plan_;
   DeviceBatch batch_;
