@@ -34,6 +34,12 @@ class CublasLtMatmul {
   CublasLtMatmul(const CublasLtMatmul&) = delete;
   CublasLtMatmul& operator=(const CublasLtMatmul&) = delete;
 
+  // Device memory that Tune fills with zeros before each run that it times, so that weights come
+  // from memory, as they do in a step, and not from L2. Should be larger than that. Null: none.
+  void set_evictor(void* memory, size_t bytes) {
+    evictor_ = memory;
+    evictor_bytes_ = bytes;
+  }
   // Runs each product of a kind that has no algorithm yet with up to 8 of them, `iterations` times
   // each, and keeps the one with the least median for all products of its kind. Overwrites what
   // `out` points to; waits.
@@ -64,6 +70,8 @@ class CublasLtMatmul {
   const CublasLtApi api_;
   void* const workspace_;
   const size_t workspace_bytes_;
+  void* evictor_ = nullptr;
+  size_t evictor_bytes_ = 0;
   CublasLtHandle handle_ = nullptr;
   CublasLtPreference preference_ = nullptr;
   // Nothing where the library has no algorithm.

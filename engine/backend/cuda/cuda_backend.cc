@@ -273,9 +273,13 @@ void CudaBackend::Prepare(Forward forward) {
 }
 
 // Every product of the model once, for every power of two of rows; the values do not matter.
+// REQUIRES: the KV pool is there.
 void CudaBackend::TuneMatmul(Forward forward) {
   if (matmul_.UsesOwnKernel(limits_.tokens)) return;
-  matmul_.set_tuning(true);
+  // The pool is all zeros still, and larger than any L2 where the model is a large one.
+  constexpr size_t kEvictorBytes = size_t{256} << 20;
+  KVASIR_CHECK(kv_ != nullptr);
+  matmul_.StartTuning(kv_->data(), std::min(kv_->bytes(), kEvictorBytes));
   for (int rows = 1; rows < 2 * limits_.tokens; rows *= 2) {
     const int some = std::min(rows, limits_.tokens);
     if (matmul_.UsesOwnKernel(some)) continue;
@@ -283,7 +287,7 @@ void CudaBackend::TuneMatmul(Forward forward) {
     forward(staging_.batch());
     CheckCuda(cudaStreamSynchronize(stream_), "choosing algorithms");
   }
-  matmul_.set_tuning(false);
+  matmul_.EndTuning();
 }
 
 void CudaBackend::Embed(Tensor x, const PackedWeight& table, const DeviceBatch& batch) {

@@ -16,6 +16,11 @@ GpuMatmul::GpuMatmul(const CublasLtApi* api, DeviceMemory& memory) {
   numerics_ = absl::StrCat("cublaslt-", api->version(), "-timed");
 }
 
+void GpuMatmul::StartTuning(void* evictor, size_t bytes) {
+  library_->set_evictor(evictor, bytes);
+  tuning_ = true;
+}
+
 void GpuMatmul::Multiply(const MatmulArgs& args, cudaStream_t stream) {
   if (!UsesOwnKernel(args.m)) {
     constexpr int kIterations = 5;

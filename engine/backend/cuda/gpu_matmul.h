@@ -30,9 +30,10 @@ class GpuMatmul {
 
   void Multiply(const MatmulArgs& args, cudaStream_t stream);
 
-  // While it is on, Multiply tries the library's algorithms on every product of a new kind, and
-  // waits.
-  void set_tuning(bool tuning) { tuning_ = tuning; }
+  // From StartTuning to EndTuning, Multiply tries the library's algorithms on every product of a
+  // new kind, and waits. `evictor`: as CublasLtMatmul's.
+  void StartTuning(void* evictor, size_t bytes);
+  void EndTuning() { tuning_ = false; }
 
  private:
   // Rows of a tile of our kernel: so many stream the weights once.

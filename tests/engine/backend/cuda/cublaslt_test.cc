@@ -169,6 +169,15 @@ TEST_F(CublasLtMatmulTest, TuningFindsTheFastestOfThoseThatWork) {
   });
 }
 
+TEST_F(CublasLtMatmulTest, TuningSweepsTheEvictorBeforeItsRuns) {
+  Product product(16, 32, 64);
+  const std::vector<MatmulArgs> products = {product.args()};
+  DeviceArray<uint32_t> evictor(std::vector<uint32_t>(64, 7));
+  matmul_->set_evictor(evictor.get(), evictor.bytes());
+  ASSERT_EQ(matmul_->Tune(products, 1, nullptr), absl::OkStatus());
+  EXPECT_EQ(evictor.Read(), std::vector<uint32_t>(64, 0));
+}
+
 TEST_F(CublasLtMatmulTest, ProductsOfAKindShareTheirAlgorithm) {
   const Product tuned(16, 8, 16), smaller(9, 8, 16), larger(17, 8, 16), other(16, 8, 24);
   const std::vector<MatmulArgs> products = {tuned.args()};
