@@ -48,7 +48,9 @@ struct SessionWrite {
   enum class Kind { kCreate, kUpdate, kDelete };
   Kind kind = Kind::kUpdate;
   // What the session is after it. `version` is that of before it (0 for kCreate): the write counts
-  // only if the store still has that version, and makes it one more. Of kDelete only id, version.
+  // only if the store still has that version, and makes it one more. Of kDelete only id, version:
+  // nobody knows a damaged session's version, so 0 deletes one whatever its version and fence, and
+  // is ABORTED where the session is not damaged.
   SessionRecord record;
   Fence fence = 0;  // as Acquire, or the session's creation, gave it; 0 for kCreate
   // The session's tokens are then its first `keep` ones, and `append` behind them.
