@@ -142,10 +142,18 @@ Engine::Core::Core(const EngineOptions& options, std::unique_ptr<Model> model)
     : model_(std::move(model)),
       limits_(LimitsOf(options)),
       stall_timeout_(options.stall_timeout),
+      durability_(options.durability),
       qwen3_(model_->config, model_->weights, *model_->backend, options.max_step_tokens,
              limits_.max_logits()),
       cache_(model_->kv_blocks, options.share_prefixes ? std::optional(DrawSeed()) : std::nullopt),
       table_(cache_),
+      sessions_(table_, cache_,
+                {.store = options.session_store,
+                 .fingerprint = model_->info.fingerprint,
+                 .numerics = model_->info.numerics,
+                 .post = [this](Mailbox::Task task) { mailbox_.Post(std::move(task)); },
+                 .lost = [this](Session& session, const absl::Status& why) { Lose(session, why); },
+                 .warn = options.warn}),
       scheduler_(cache_, table_, limits_) {
   Publish();  // whoever asks before the first step is told of an idle engine, not of none
   thread_ = std::thread([this] { Run(); });
@@ -165,6 +173,12 @@ EngineStats Engine::Core::stats() const {
 void Engine::Core::Publish() {
   counters_.evicted_blocks = table_.evicted_blocks();
   counters_.paused_calls = scheduler_.preemptions();
+  counters_.session_moves = sessions_.moves();
+  const Journal::Stats store = sessions_.journal_stats();
+  counters_.store_writes = store.writes;
+  counters_.store_commits = store.groups;
+  counters_.store_seconds = store.write_seconds;
+  counters_.store_waiting = static_cast<int64_t>(store.waiting);
   counters_.sessions = static_cast<int64_t>(table_.size());
   counters_.running = scheduler_.running();
   counters_.waiting = scheduler_.waiting();
@@ -179,26 +193,37 @@ void Engine::Core::Run() {
   const size_t longest =
       std::min<size_t>(model_->kv_blocks, KvCache::BlocksFor(model_->config.max_positions));
   batch_.Reserve(limits_.max_step_tokens, limits_.max_running, limits_.max_running * longest);
-  std::vector<Mailbox::Task> tasks;
-  while (true) {
-    mailbox_.Take(tasks);
-    for (Mailbox::Task& task : tasks) task();
+  while (!stopping_) {
+    RunTasks();
     if (stopping_) break;
     const absl::Time now = absl::Now();
-    if (next_expiry_ && *next_expiry_ <= now) next_expiry_ = table_.Expire(now);
+    const absl::Time next_sweep = sessions_.Sweep(now);
     const absl::Time next_cut = CutStalled(now);
     const bool has_worked = Advance();
     Publish();
-    if (!has_worked)
-      mailbox_.Wait(std::min(next_cut, next_expiry_.value_or(absl::InfiniteFuture())));
+    if (!has_worked) mailbox_.Wait(std::min(next_cut, next_sweep));
   }
-  // Everyone whose call or question is in by now gets an answer.
-  mailbox_.Take(tasks);
-  for (Mailbox::Task& task : tasks) task();
-  while (!calls_.empty()) {
-    Fail(*calls_.begin()->second, absl::CancelledError("the server is stopping"));
+  EndAll();
+}
+
+void Engine::Core::RunTasks() {
+  mailbox_.Take(tasks_);
+  for (Mailbox::Task& task : tasks_) task();
+}
+
+// Everyone whose call or question is in by now gets an answer.
+void Engine::Core::EndAll() {
+  RunTasks();
+  std::vector<Call*> calls;
+  for (const auto& [id, call] : calls_) calls.push_back(call.get());
+  for (Call* call : calls) Fail(*call, absl::CancelledError("the server is stopping"));
+  while (!calls_.empty()) {  // on their way to the store
+    mailbox_.Wait(absl::InfiniteFuture());
+    RunTasks();
   }
   while (in_flight_ > 0) Finish();
+  sessions_.Close();
+  RunTasks();
 }
 
 // --- the public face: everything is posted ------------------------------------------------------
@@ -233,19 +258,19 @@ void Engine::Resume(CallId) {
 
 void Engine::CreateSession(CreateSessionRequest request, Callback<SessionInfo> done) {
   core_->Post([core = core_.get(), request = std::move(request), done = std::move(done)]() mutable {
-    done(core->CreateSession(std::move(request)));
+    core->CreateSession(std::move(request), std::move(done));
   });
 }
 
 void Engine::GetSession(std::string session_id, Callback<SessionInfo> done) {
   core_->Post([core = core_.get(), id = std::move(session_id), done = std::move(done)]() mutable {
-    done(core->GetSession(id));
+    core->GetSession(id, std::move(done));
   });
 }
 
 void Engine::ListSessions(ListSessionsRequest request, Callback<SessionPage> done) {
   core_->Post([core = core_.get(), request = std::move(request), done = std::move(done)]() mutable {
-    done(core->ListSessions(request));
+    core->ListSessions(request, std::move(done));
   });
 }
 
@@ -253,7 +278,7 @@ void Engine::ForkSession(std::string session_id, std::string new_session_id,
                          std::optional<uint64_t> length, Callback<SessionInfo> done) {
   core_->Post([core = core_.get(), id = std::move(session_id), new_id = std::move(new_session_id),
                length, done = std::move(done)]() mutable {
-    done(core->ForkSession(id, std::move(new_id), length));
+    core->ForkSession(id, std::move(new_id), length, std::move(done));
   });
 }
 
@@ -261,19 +286,21 @@ void Engine::TruncateSession(std::string session_id, uint64_t length,
                              std::optional<uint64_t> expected_length, Callback<SessionInfo> done) {
   core_->Post([core = core_.get(), id = std::move(session_id), length, expected_length,
                done = std::move(done)]() mutable {
-    done(core->TruncateSession(id, length, expected_length));
+    core->TruncateSession(id, length, expected_length, std::move(done));
   });
 }
 
 void Engine::DeleteSession(std::string session_id, absl::AnyInvocable<void(absl::Status)> done) {
   core_->Post([core = core_.get(), id = std::move(session_id), done = std::move(done)]() mutable {
-    done(core->DeleteSession(id));
+    core->DeleteSession(id, std::move(done));
   });
 }
 
 void Engine::ReadSession(std::string session_id, uint64_t offset, Callback<std::vector<int>> done) {
-  core_->Post([core = core_.get(), id = std::move(session_id), offset,
-               done = std::move(done)]() mutable { done(core->ReadSession(id, offset)); });
+  core_->Post(
+      [core = core_.get(), id = std::move(session_id), offset, done = std::move(done)]() mutable {
+        core->ReadSession(id, offset, std::move(done));
+      });
 }
 
 void Engine::DropIdleBlocks(absl::AnyInvocable<void()> done) {

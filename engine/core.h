@@ -21,6 +21,7 @@
 #include "engine/model/config.h"
 #include "engine/model/qwen3.h"
 #include "engine/schedule/scheduler.h"
+#include "engine/stored_sessions.h"
 
 namespace kvasir {
 
@@ -53,32 +54,50 @@ class Engine::Core {
   void CancelCall(CallId id, const absl::Status& why);
 
   // --- sessions (core_sessions.cc) --------------------------------------------------------------
-  absl::StatusOr<SessionInfo> CreateSession(CreateSessionRequest request);
-  absl::StatusOr<SessionInfo> GetSession(const std::string& id);
-  absl::StatusOr<SessionPage> ListSessions(const ListSessionsRequest& request);
-  absl::StatusOr<SessionInfo> ForkSession(const std::string& id, std::string new_id,
-                                          std::optional<uint64_t> length);
-  absl::StatusOr<SessionInfo> TruncateSession(const std::string& id, uint64_t length,
-                                              std::optional<uint64_t> expected_length);
-  absl::Status DeleteSession(const std::string& id);
-  absl::StatusOr<std::vector<int>> ReadSession(const std::string& id, uint64_t offset);
+  void CreateSession(CreateSessionRequest request, Callback<SessionInfo> done);
+  void GetSession(const std::string& id, Callback<SessionInfo> done);
+  void ListSessions(const ListSessionsRequest& request, Callback<SessionPage> done);
+  void ForkSession(const std::string& id, std::string new_id, std::optional<uint64_t> length,
+                   Callback<SessionInfo> done);
+  void TruncateSession(const std::string& id, uint64_t length,
+                       std::optional<uint64_t> expected_length, Callback<SessionInfo> done);
+  void DeleteSession(const std::string& id, absl::AnyInvocable<void(absl::Status)> done);
+  void ReadSession(const std::string& id, uint64_t offset, Callback<std::vector<int>> done);
   void DropIdleBlocks();
 
  private:
   // --- the thread (core.cc) ---------------------------------------------------------------------
   void Run();
+  void RunTasks();
+  void EndAll();
   void Publish();
 
   // --- calls ------------------------------------------------------------------------------------
   absl::Status CheckRequest(const GenerateRequest& request) const;
   absl::Status CheckFits(const Call& call) const;
-  absl::Status OpenSession(Call& call);
+  // Both with the session that the call names, or why there is none.
+  void Open(Call& call, const absl::StatusOr<Session*>& found);
+  absl::Status OpenSession(Call& call, const absl::StatusOr<Session*>& found);
   void Begin(Call& call);
-  // Ends a call whose tokens stand: commits, tells the sink, forgets the call.
+  // Ends a call whose tokens stand.
   void Complete(Call& call, FinishReason reason);
-  // Ends a call otherwise: rolls back an input that has brought forth no token.
+  // Ends a call otherwise: rolls back an input that has brought forth no token. No effect where it
+  // has ended.
   void Fail(Call& call, const absl::Status& status);
+  // No step concerns it any more.
+  void Leave(Call& call);
+  // Makes durable what is not yet, then answers (core_settle.cc).
   void Settle(Call& call, FinishReason reason);
+  void Save(Call& call);
+  void OnSaved(CallId id, size_t tokens, bool last, const absl::Status& saved);
+  bool IsStored(const Call& call) const;
+  void Send(Call& call, size_t tokens);
+  void Answer(Call& call, const absl::Status& saved);
+  // A session that may be another replica's now: its call ends, it leaves the memory.
+  void Lose(Session& session, const absl::Status& why);
+  Call* CallOn(const Session& session);
+  // Runs what waits for the session's end of being busy.
+  void WakeWaiting(const std::string& id);
   // Ends the calls whose readers have been slow for too long; returns when the next one will be.
   absl::Time CutStalled(absl::Time now);
   void Forget(Call& call);
@@ -101,7 +120,10 @@ class Engine::Core {
   void AppendToken(Call& call, const SampledToken& result);
 
   // --- sessions ---------------------------------------------------------------------------------
-  absl::StatusOr<Session*> FindSession(const std::string& id);
+  absl::Status CheckCreate(const CreateSessionRequest& request) const;
+  void AddSession(std::unique_ptr<Session> session, Callback<SessionInfo> done);
+  std::unique_ptr<Session> MakeFork(const Session& source, std::string id, size_t length);
+  void Truncate(Session& session, size_t length, Callback<SessionInfo> done);
   std::string NewSessionId(std::string wanted);
   absl::Status CheckIds(std::string_view field, const std::vector<int>& ids) const;
   SessionInfo InfoOf(const Session& session) const;
@@ -110,10 +132,13 @@ class Engine::Core {
   const std::unique_ptr<Model> model_;
   const SchedulerLimits limits_;
   const absl::Duration stall_timeout_;
+  const Durability durability_;
+  Mailbox mailbox_;
   std::random_device random_;
   Qwen3 qwen3_;
   KvCache cache_;
   SessionTable table_;
+  StoredSessions sessions_;
   Scheduler scheduler_;
   std::map<CallId, std::unique_ptr<Call>> calls_;
   StepObserver observer_;
@@ -138,12 +163,11 @@ class Engine::Core {
   Batch batch_;
   std::vector<SamplingRow> rows_;  // [R]
   std::vector<TokenLogprob> prompt_logprobs_;
-  std::vector<Call*> stalled_;  // scratch of CutStalled
+  std::vector<Call*> stalled_;                                 // scratch of CutStalled
+  std::map<std::string, std::vector<Mailbox::Task>> waiting_;  // by session
 
   bool stopping_ = false;
-  std::optional<absl::Time> next_expiry_ = absl::InfinitePast();
-
-  Mailbox mailbox_;
+  std::vector<Mailbox::Task> tasks_;  // scratch of RunTasks
   mutable std::mutex stats_mutex_;
   EngineStats published_;  // guarded by stats_mutex_
   EngineStats counters_;
@@ -152,7 +176,6 @@ class Engine::Core {
 
 // "[A-Za-z0-9._-]{1,128}", or INVALID_FIELD naming `field`.
 absl::Status CheckSessionId(std::string_view field, std::string_view id);
-absl::Status SessionNotFound(const std::string& id);
 absl::Status SessionBusy(const Session& session);
 absl::Status LengthMismatch(uint64_t expected, const Session& session);
 

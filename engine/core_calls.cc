@@ -31,14 +31,31 @@ void Engine::Core::StartCall(CallId id, GenerateRequest request,
   call.request = std::move(request);
   call.sink = std::move(sink);
   call.arrived = absl::Now();
-  absl::Status status = CheckRequest(call.request);
-  if (status.ok()) status = OpenSession(call);
+  const absl::Status status = CheckRequest(call.request);
   if (!status.ok()) {
     call.sink->OnError(status);
     return;
   }
   calls_[id] = std::move(owned);
-  Begin(call);
+  if (call.request.session_id.empty()) {
+    Open(call, nullptr);
+    return;
+  }
+  sessions_.Own(call.request.session_id, [this, id](const absl::StatusOr<Session*>& found) {
+    const auto it = calls_.find(id);
+    if (it != calls_.end()) Open(*it->second, found);  // else cancelled meanwhile
+  });
+}
+
+void Engine::Core::Open(Call& call, const absl::StatusOr<Session*>& found) {
+  const absl::Status status = OpenSession(call, found);
+  if (status.ok()) {
+    sessions_.Hold(*call.session);
+    Begin(call);
+    return;
+  }
+  call.sink->OnError(status);
+  calls_.erase(call.id);
 }
 
 absl::Status Engine::Core::CheckRequest(const GenerateRequest& request) const {
@@ -70,18 +87,16 @@ absl::Status Engine::Core::CheckRequest(const GenerateRequest& request) const {
   return absl::OkStatus();
 }
 
-// Finds or makes the call's session and checks the call against it. On success the call holds the
+// Takes or makes the call's session and checks the call against it. On success the call holds the
 // session, its input appended behind the committed tokens.
-absl::Status Engine::Core::OpenSession(Call& call) {
+absl::Status Engine::Core::OpenSession(Call& call, const absl::StatusOr<Session*>& found) {
   GenerateRequest& request = call.request;
   std::unique_ptr<Session> fresh;
-  Session* session = nullptr;
-  if (!request.session_id.empty()) {
-    session = table_.Find(request.session_id);
-    const bool others = session != nullptr && session->tenant != request.tenant;
-    if (others || (session == nullptr && !request.create_if_missing)) {
-      return SessionNotFound(request.session_id);
-    }
+  const bool missing = DetailOf(found.status()).reason == NameOf(Reason::kSessionNotFound);
+  if (!found.ok() && !(missing && request.create_if_missing)) return found.status();
+  Session* session = found.ok() ? *found : nullptr;
+  if (session != nullptr && session->tenant != request.tenant) {
+    return SessionNotFound(request.session_id);
   }
   if (session == nullptr) {
     fresh = std::make_unique<Session>();
@@ -187,41 +202,47 @@ void Engine::Core::CancelCall(CallId id, const absl::Status& why) {
 
 void Engine::Core::Complete(Call& call, FinishReason reason) {
   call.session->committed = call.session->tokens.size();
-  Settle(call, reason);
   const absl::Time now = absl::Now();
   const absl::Time first = call.generated > 0 ? call.first_token : now;
-  call.sink->OnComplete({.finish_reason = reason,
-                         .session_length = call.session->committed,
-                         .input_tokens = static_cast<uint32_t>(call.request.input_ids.size()),
-                         .cached_tokens = call.cached_tokens,
-                         .computed_tokens = call.computed_tokens,
-                         .generated_tokens = call.generated,
-                         .queued = call.admitted - call.arrived,
-                         .prefill = first - call.admitted,
-                         .decode = now - first});
-  Forget(call);
+  call.complete = {.finish_reason = reason,
+                   .session_length = call.session->committed,
+                   .input_tokens = static_cast<uint32_t>(call.request.input_ids.size()),
+                   .cached_tokens = call.cached_tokens,
+                   .computed_tokens = call.computed_tokens,
+                   .generated_tokens = call.generated,
+                   .queued = call.admitted - call.arrived,
+                   .prefill = first - call.admitted,
+                   .decode = now - first};
+  Leave(call);
+  Settle(call, reason);
 }
 
 void Engine::Core::Fail(Call& call, const absl::Status& status) {
+  if (call.settling) return;
+  call.error = status;
+  if (call.session == nullptr) {  // the store is being asked for it
+    call.sink->OnError(status);
+    calls_.erase(call.id);
+    return;
+  }
   Session& session = *call.session;
   session.tokens.resize(session.committed);
   cache_.Truncate(session, session.committed);
+  Leave(call);
   Settle(call, FinishReason::kInterrupted);
-  // What this call alone brought into being goes with it.
-  if (call.created_session && session.committed == 0) table_.Erase(session);
-  call.sink->OnError(status);
-  Forget(call);
 }
 
-void Engine::Core::Settle(Call& call, FinishReason reason) {
+void Engine::Core::Leave(Call& call) {
   scheduler_.Remove(call);
-  Session& session = *call.session;
-  session.busy = false;
-  session.last_use_time = absl::Now();
-  session.last_request_id = call.request.request_id;
-  session.last_base_length = call.base_length;
-  session.last_finish_reason = reason;
-  if (session.ttl) next_expiry_ = absl::InfinitePast();
+  call.settling = true;
+  for (Step& step : steps_) {
+    for (StepEntry& entry : step.plan.entries) {
+      if (entry.call == &call) entry.call = nullptr;
+    }
+    for (LogitUse& use : step.uses) {
+      if (use.call == &call) use.call = nullptr;
+    }
+  }
 }
 
 absl::Time Engine::Core::CutStalled(absl::Time now) {
@@ -229,6 +250,7 @@ absl::Time Engine::Core::CutStalled(absl::Time now) {
   stalled_.clear();
   for (const auto& [id, owned] : calls_) {
     Call* call = owned.get();
+    if (call->settling) continue;
     if (!call->stalled()) {
       call->stalled_since = absl::InfiniteFuture();
       continue;
@@ -250,14 +272,6 @@ absl::Time Engine::Core::CutStalled(absl::Time now) {
 }
 
 void Engine::Core::Forget(Call& call) {
-  for (Step& step : steps_) {
-    for (StepEntry& entry : step.plan.entries) {
-      if (entry.call == &call) entry.call = nullptr;
-    }
-    for (LogitUse& use : step.uses) {
-      if (use.call == &call) use.call = nullptr;
-    }
-  }
   if (call.one_shot) cache_.Truncate(*call.one_shot, 0);
   calls_.erase(call.id);
 }

@@ -26,11 +26,6 @@ absl::Status PastTheEnd(std::string_view field, uint64_t value, const Session& s
                    {{"session_length", absl::StrCat(session.committed)}});
 }
 
-absl::Status Exists(const std::string& id) {
-  return MakeError(Reason::kSessionExists, absl::StrCat("session '", id, "' exists already"),
-                   {{"session_id", id}});
-}
-
 }  // namespace
 
 absl::Status CheckSessionId(std::string_view field, std::string_view id) {
@@ -46,11 +41,6 @@ absl::Status CheckSessionId(std::string_view field, std::string_view id) {
                    absl::StrCat(std::string(field), ": '", shown, "' (", id.size(),
                                 " bytes) is not of the form [A-Za-z0-9._-]{1,128}"),
                    {{"field", std::string(field)}});
-}
-
-absl::Status SessionNotFound(const std::string& id) {
-  return MakeError(Reason::kSessionNotFound, absl::StrCat("session_id: no session '", id, "'"),
-                   {{"session_id", id}});
 }
 
 absl::Status SessionBusy(const Session& session) {
@@ -77,13 +67,6 @@ absl::Status Engine::Core::CheckIds(std::string_view field, const std::vector<in
   return absl::OkStatus();
 }
 
-absl::StatusOr<Session*> Engine::Core::FindSession(const std::string& id) {
-  const absl::Status form = CheckSessionId("session_id", id);
-  if (!form.ok()) return form;
-  if (Session* session = table_.Find(id)) return session;
-  return SessionNotFound(id);
-}
-
 std::string Engine::Core::NewSessionId(std::string wanted) {
   if (wanted.empty()) {
     return absl::StrFormat("%08x%08x%08x%08x", random_(), random_(), random_(), random_());
@@ -107,7 +90,7 @@ SessionInfo Engine::Core::InfoOf(const Session& session) const {
           .last_finish_reason = session.last_finish_reason};
 }
 
-absl::StatusOr<SessionInfo> Engine::Core::CreateSession(CreateSessionRequest request) {
+absl::Status Engine::Core::CheckCreate(const CreateSessionRequest& request) const {
   if (!request.session_id.empty()) {
     const absl::Status form = CheckSessionId("session_id", request.session_id);
     if (!form.ok()) return form;
@@ -126,11 +109,16 @@ absl::StatusOr<SessionInfo> Engine::Core::CreateSession(CreateSessionRequest req
                      absl::StrCat("ttl: ", absl::FormatDuration(*request.ttl), " is not over 0"),
                      {{"field", "ttl"}});
   }
-  const std::string id = NewSessionId(std::move(request.session_id));
-  if (table_.Find(id) != nullptr) return Exists(id);
+  return absl::OkStatus();
+}
 
+void Engine::Core::CreateSession(CreateSessionRequest request, Callback<SessionInfo> done) {
+  if (const absl::Status status = CheckCreate(request); !status.ok()) {
+    done(status);
+    return;
+  }
   auto session = std::make_unique<Session>();
-  session->id = id;
+  session->id = NewSessionId(std::move(request.session_id));
   session->tenant = std::move(request.tenant);
   session->tokens = std::move(request.initial_ids);
   session->committed = session->tokens.size();
@@ -139,105 +127,212 @@ absl::StatusOr<SessionInfo> Engine::Core::CreateSession(CreateSessionRequest req
   session->labels = std::move(request.labels);
   session->sampling = std::move(request.sampling);
   if (!session->sampling.seed) session->sampling.seed = DrawSeed();
-  if (session->ttl) next_expiry_ = absl::InfinitePast();
-  return InfoOf(table_.Insert(std::move(session)));
+  AddSession(std::move(session), std::move(done));
 }
 
-absl::StatusOr<SessionInfo> Engine::Core::GetSession(const std::string& id) {
-  const absl::StatusOr<Session*> session = FindSession(id);
-  if (!session.ok()) return session.status();
-  return InfoOf(**session);
+void Engine::Core::AddSession(std::unique_ptr<Session> session, Callback<SessionInfo> done) {
+  if (session->ttl) sessions_.ExpectExpiry();
+  sessions_.Create(std::move(session),
+                   [this, done = std::move(done)](const absl::StatusOr<Session*>& created) mutable {
+                     if (created.ok()) {
+                       done(InfoOf(**created));
+                     } else {
+                       done(created.status());
+                     }
+                   });
 }
 
-absl::StatusOr<SessionPage> Engine::Core::ListSessions(const ListSessionsRequest& request) {
+void Engine::Core::GetSession(const std::string& id, Callback<SessionInfo> done) {
+  if (const absl::Status form = CheckSessionId("session_id", id); !form.ok()) {
+    done(form);
+    return;
+  }
+  sessions_.Read(
+      id, [this, done = std::move(done)](const absl::StatusOr<const Session*>& seen) mutable {
+        if (seen.ok()) {
+          done(InfoOf(**seen));
+        } else {
+          done(seen.status());
+        }
+      });
+}
+
+void Engine::Core::ListSessions(const ListSessionsRequest& request, Callback<SessionPage> done) {
   if (request.page_size > kMaxPage) {
-    return MakeError(Reason::kInvalidField,
-                     absl::StrCat("page_size: ", request.page_size, " is over ", kMaxPage),
-                     {{"field", "page_size"}});
+    done(MakeError(Reason::kInvalidField,
+                   absl::StrCat("page_size: ", request.page_size, " is over ", kMaxPage),
+                   {{"field", "page_size"}}));
+    return;
   }
   if (!request.page_token.empty()) {
     const absl::Status form = CheckSessionId("page_token", request.page_token);
-    if (!form.ok()) return form;
+    if (!form.ok()) {
+      done(form);
+      return;
+    }
   }
   const size_t count = request.page_size == 0 ? kDefaultPage : request.page_size;
-  SessionPage page;
-  for (Session* session : table_.List(request.page_token, count + 1, request.labels)) {
-    if (page.sessions.size() == count) {
-      page.next_page_token = page.sessions.back().session_id;
-      break;
-    }
-    page.sessions.push_back(InfoOf(*session));
-  }
-  return page;
+  sessions_.List(
+      request.page_token, count, request.labels,
+      [this, done = std::move(done)](const absl::StatusOr<StoredSessions::Page>& listed) mutable {
+        if (!listed.ok()) {
+          done(listed.status());
+          return;
+        }
+        SessionPage page;
+        for (const Session* session : listed->sessions) {
+          page.sessions.push_back(InfoOf(*session));
+        }
+        if (listed->more) page.next_page_token = listed->last;
+        done(std::move(page));
+      });
 }
 
-absl::StatusOr<SessionInfo> Engine::Core::ForkSession(const std::string& id, std::string new_id,
-                                                      std::optional<uint64_t> length) {
-  const absl::StatusOr<Session*> found = FindSession(id);
-  if (!found.ok()) return found.status();
-  const Session& source = **found;
-  if (!new_id.empty()) {
-    const absl::Status form = CheckSessionId("new_session_id", new_id);
-    if (!form.ok()) return form;
+void Engine::Core::ForkSession(const std::string& id, std::string new_id,
+                               std::optional<uint64_t> length, Callback<SessionInfo> done) {
+  absl::Status form = CheckSessionId("session_id", id);
+  if (form.ok() && !new_id.empty()) form = CheckSessionId("new_session_id", new_id);
+  if (!form.ok()) {
+    done(form);
+    return;
   }
-  const uint64_t kept = length.value_or(source.committed);
-  if (kept > source.committed) return PastTheEnd("length", kept, source);
-  new_id = NewSessionId(std::move(new_id));
-  if (table_.Find(new_id) != nullptr) return Exists(new_id);
+  sessions_.Read(id, [this, new_id = std::move(new_id), length,
+                      done = std::move(done)](const absl::StatusOr<const Session*>& seen) mutable {
+    if (!seen.ok()) {
+      done(seen.status());
+      return;
+    }
+    const Session& source = **seen;
+    const uint64_t kept = length.value_or(source.committed);
+    if (kept > source.committed) {
+      done(PastTheEnd("length", kept, source));
+      return;
+    }
+    AddSession(MakeFork(source, NewSessionId(std::move(new_id)), kept), std::move(done));
+  });
+}
 
+std::unique_ptr<Session> Engine::Core::MakeFork(const Session& source, std::string id,
+                                                size_t length) {
   auto fork = std::make_unique<Session>();
-  fork->id = std::move(new_id);
-  fork->tokens.assign(source.tokens.begin(), source.tokens.begin() + static_cast<ptrdiff_t>(kept));
-  fork->committed = kept;
+  fork->id = std::move(id);
+  fork->tokens.assign(source.tokens.begin(),
+                      source.tokens.begin() + static_cast<ptrdiff_t>(length));
+  fork->committed = length;
   fork->create_time = fork->last_use_time = absl::Now();
   fork->ttl = source.ttl;
   fork->tenant = source.tenant;
   fork->parent_id = source.id;
   fork->labels = source.labels;
   fork->sampling = source.sampling;
-  cache_.Share(source, kept, *fork);
-  if (fork->ttl) next_expiry_ = absl::InfinitePast();
-  return InfoOf(table_.Insert(std::move(fork)));
+  // Blocks are the table's; what was read from the store alone has none.
+  const Session* here = table_.Find(source.id);
+  if (here != nullptr && here->stored.version == source.stored.version) {
+    cache_.Share(*here, length, *fork);
+  }
+  return fork;
 }
 
-absl::StatusOr<SessionInfo> Engine::Core::TruncateSession(const std::string& id, uint64_t length,
-                                                          std::optional<uint64_t> expected_length) {
-  const absl::StatusOr<Session*> found = FindSession(id);
-  if (!found.ok()) return found.status();
-  Session& session = **found;
-  if (session.busy) return SessionBusy(session);
-  if (expected_length && *expected_length != session.committed) {
-    return LengthMismatch(*expected_length, session);
+void Engine::Core::TruncateSession(const std::string& id, uint64_t length,
+                                   std::optional<uint64_t> expected_length,
+                                   Callback<SessionInfo> done) {
+  if (const absl::Status form = CheckSessionId("session_id", id); !form.ok()) {
+    done(form);
+    return;
   }
-  if (length > session.committed) return PastTheEnd("length", length, session);
+  sessions_.Own(id, [this, length, expected_length,
+                     done = std::move(done)](const absl::StatusOr<Session*>& found) mutable {
+    if (!found.ok()) {
+      done(found.status());
+      return;
+    }
+    Session& session = **found;
+    if (session.busy) {
+      done(SessionBusy(session));
+    } else if (expected_length && *expected_length != session.committed) {
+      done(LengthMismatch(*expected_length, session));
+    } else if (length > session.committed) {
+      done(PastTheEnd("length", length, session));
+    } else {
+      Truncate(session, length, std::move(done));
+    }
+  });
+}
+
+void Engine::Core::Truncate(Session& session, size_t length, Callback<SessionInfo> done) {
   session.tokens.resize(length);
   session.committed = length;
+  session.stored.matching = std::min(session.stored.matching, length);
   cache_.Truncate(session, length);
   session.last_use_time = absl::Now();
   table_.Unpin(session);
-  return InfoOf(session);
-}
-
-absl::Status Engine::Core::DeleteSession(const std::string& id) {
-  const absl::StatusOr<Session*> found = FindSession(id);
-  if (!found.ok()) return found.status();
-  for (const auto& [call_id, call] : calls_) {
-    if (call->session != *found) continue;
-    Fail(*call, absl::CancelledError(absl::StrCat("session '", id, "' was deleted")));
-    break;
+  if (!sessions_.has_store()) {
+    done(InfoOf(session));
+    return;
   }
-  // A session that its cancelled call had created is gone by now.
-  if (Session* session = table_.Find(id)) table_.Erase(*session);
-  return absl::OkStatus();
+  session.busy = true;  // nobody else may have it until this is durable
+  sessions_.Hold(session);
+  sessions_.Save(session, session,
+                 [this, &session, done = std::move(done)](const absl::Status& saved) mutable {
+                   const std::string id = session.id;
+                   session.busy = false;
+                   if (saved.ok()) {
+                     sessions_.LetGo(session);
+                     done(InfoOf(session));
+                   } else {
+                     sessions_.Drop(session);  // what the store has is not known
+                     done(saved);
+                   }
+                   WakeWaiting(id);
+                 });
 }
 
-absl::StatusOr<std::vector<int>> Engine::Core::ReadSession(const std::string& id, uint64_t offset) {
-  const absl::StatusOr<Session*> found = FindSession(id);
-  if (!found.ok()) return found.status();
-  const Session& session = **found;
-  if (offset > session.committed) return PastTheEnd("offset", offset, session);
-  return std::vector<int>(session.tokens.begin() + static_cast<ptrdiff_t>(offset),
-                          session.tokens.begin() + static_cast<ptrdiff_t>(session.committed));
+void Engine::Core::DeleteSession(const std::string& id,
+                                 absl::AnyInvocable<void(absl::Status)> done) {
+  if (const absl::Status form = CheckSessionId("session_id", id); !form.ok()) {
+    done(form);
+    return;
+  }
+  Session* session = table_.Find(id);
+  if (session != nullptr && session->busy) {
+    if (Call* call = CallOn(*session)) {
+      Fail(*call, absl::CancelledError(absl::StrCat("session '", id, "' was deleted")));
+    }
+    session = table_.Find(id);
+    if (session == nullptr) {  // its cancelled call had created it
+      done(absl::OkStatus());
+      return;
+    }
+    if (session->busy) {  // something is on its way to the store
+      waiting_[id].push_back(
+          [this, id, done = std::move(done)]() mutable { DeleteSession(id, std::move(done)); });
+      return;
+    }
+  }
+  sessions_.Delete(
+      id, [done = std::move(done)](const absl::Status& deleted) mutable { done(deleted); });
+}
+
+void Engine::Core::ReadSession(const std::string& id, uint64_t offset,
+                               Callback<std::vector<int>> done) {
+  if (const absl::Status form = CheckSessionId("session_id", id); !form.ok()) {
+    done(form);
+    return;
+  }
+  sessions_.Read(
+      id, [offset, done = std::move(done)](const absl::StatusOr<const Session*>& seen) mutable {
+        if (!seen.ok()) {
+          done(seen.status());
+          return;
+        }
+        const Session& session = **seen;
+        if (offset > session.committed) {
+          done(PastTheEnd("offset", offset, session));
+          return;
+        }
+        done(std::vector<int>(session.tokens.begin() + static_cast<ptrdiff_t>(offset),
+                              session.tokens.begin() + static_cast<ptrdiff_t>(session.committed)));
+      });
 }
 
 void Engine::Core::DropIdleBlocks() {

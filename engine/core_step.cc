@@ -188,15 +188,15 @@ void Engine::Core::AppendToken(Call& call, const SampledToken& result) {
   ++counters_.generated_tokens;
 
   const int id = result.id;
+  call.unsent_ids.push_back(id);
   if (call.request.top_logprobs) {
-    TokenLogprob logprob{result.id, result.logprob, {}};
+    TokenLogprob& logprob = call.unsent_logprobs.emplace_back(TokenLogprob{id, result.logprob, {}});
     for (const TokenAlternative& other : result.alternatives) {
       logprob.alternatives.push_back({other.id, other.logprob});
     }
-    call.sink->OnTokens({&id, 1}, {&logprob, 1}, {});
-  } else {
-    call.sink->OnTokens({&id, 1}, {}, {});
   }
+  const bool wait = durability_ == Durability::kToken && IsStored(call);
+  if (!wait) Send(call, 1);
 
   const auto contains = [id](const std::vector<int>& ids) {
     return std::find(ids.begin(), ids.end(), id) != ids.end();
@@ -206,6 +206,8 @@ void Engine::Core::AppendToken(Call& call, const SampledToken& result) {
     Complete(call, FinishReason::kStopToken);
   } else if (!call.wants_token()) {
     Complete(call, call.finish_at_max);
+  } else if (wait && !call.saving) {
+    Save(call);
   }
 }
 

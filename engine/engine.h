@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "engine/journal/session_store.h"
 #include "engine/model/weights.h"
 #include "engine/sampling.h"
 #include "engine/schedule/request.h"
@@ -22,6 +24,13 @@
 namespace kvasir {
 
 enum class DTypeChoice { kAuto, kBf16, kF32 };
+
+// What is durable when a client hears of it, where sessions are stored.
+enum class Durability {
+  kTurn,   // a turn, before its end is told
+  kToken,  // every token, before it is told
+  kNone,   // nothing: turns are stored soon after
+};
 
 struct EngineOptions {
   std::filesystem::path model_dir;
@@ -40,8 +49,11 @@ struct EngineOptions {
   int max_queue = 1024;       // calls that wait; more: QUEUE_FULL
   // A call whose reader takes nothing for so long ends with DEADLINE_EXCEEDED.
   absl::Duration stall_timeout = absl::Minutes(1);
-  bool share_prefixes = true;  // between the sessions of a tenant
-  LoadProgress progress;       // may be null
+  bool share_prefixes = true;                   // between the sessions of a tenant
+  LoadProgress progress;                        // may be null
+  std::shared_ptr<SessionStore> session_store;  // null: sessions die with the process
+  Durability durability = Durability::kTurn;
+  std::function<void(const std::string&)> warn;  // a line for the operator; may be null
 };
 
 struct ModelInfo {
@@ -102,8 +114,13 @@ struct EngineStats {
   uint64_t computed_tokens = 0;
   uint64_t generated_tokens = 0;
   uint64_t evicted_blocks = 0;
-  uint64_t paused_calls = 0;  // times a running call gave up its blocks to an older one
-  int64_t sessions = 0;
+  uint64_t paused_calls = 0;   // times a running call gave up its blocks to an older one
+  uint64_t session_moves = 0;  // sessions taken over from other replicas
+  uint64_t store_writes = 0;   // of sessions
+  uint64_t store_commits = 0;  // groups of writes
+  double store_seconds = 0;    // spent in them
+  int64_t store_waiting = 0;   // operations
+  int64_t sessions = 0;        // in memory
   int64_t running = 0;
   int64_t waiting = 0;
   int64_t kv_blocks_used = 0;

@@ -21,6 +21,7 @@ absl::StatusCode CodeOf(Reason reason) {
       return absl::StatusCode::kInvalidArgument;
     case Reason::kLengthMismatch:
     case Reason::kSessionBusy:
+    case Reason::kLeaseLost:
       return absl::StatusCode::kAborted;
     case Reason::kContextExceeded:
       return absl::StatusCode::kOutOfRange;
@@ -67,6 +68,8 @@ std::string_view NameOf(Reason reason) {
       return "STORE";
     case Reason::kNotOwner:
       return "NOT_OWNER";
+    case Reason::kLeaseLost:
+      return "LEASE_LOST";
     case Reason::kModelChanged:
       return "MODEL_CHANGED";
     case Reason::kSessionDamaged:

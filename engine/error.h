@@ -24,6 +24,7 @@ enum class Reason {
   kSessionExists,
   kStore,
   kNotOwner,
+  kLeaseLost,
   kModelChanged,
   kSessionDamaged,
 };

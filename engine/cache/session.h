@@ -41,7 +41,16 @@ struct Session : SessionMetadata {
   size_t cached = 0;
   std::vector<int> blocks;  // exactly enough for `cached`, between steps
 
-  bool busy = false;  // a call waits or runs
+  bool busy = false;  // a call waits or runs, or its end is on its way to the store
+
+  // What the session's store, if there is one, has of it once the writes that are under way have
+  // come through.
+  struct Stored {
+    uint64_t version = 0;  // 0: nothing
+    size_t matching = 0;  // of `tokens`, so many are the store's first ones
+    absl::Time lease_end = absl::InfinitePast();
+  };
+  Stored stored;
 
   // Its place in the table's list of sessions whose blocks may be evicted, if it has one.
   std::optional<std::list<Session*>::iterator> evictable;

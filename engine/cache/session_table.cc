@@ -64,6 +64,14 @@ std::optional<absl::Time> SessionTable::Expire(absl::Time now) {
   return next;
 }
 
+void SessionTable::EraseIdle(absl::Time before) {
+  for (auto it = evictable_.begin(); it != evictable_.end();) {
+    Session& session = **(it++);
+    if (session.last_use_time >= before) return;  // least recently used first
+    if (!session.busy) Erase(session);
+  }
+}
+
 std::vector<Session*> SessionTable::List(const std::string& after, size_t count,
                                          const std::map<std::string, std::string>& labels) {
   std::vector<Session*> page;

@@ -39,6 +39,9 @@ class SessionTable {
   // Erases the sessions whose idle time has run out, and tells when the next one will.
   std::optional<absl::Time> Expire(absl::Time now);
 
+  // Erases those that nobody has used since `before`.
+  void EraseIdle(absl::Time before);
+
   // Up to `count` sessions with ids after `after`, carrying all of `labels`, ordered by id.
   std::vector<Session*> List(const std::string& after, size_t count,
                              const std::map<std::string, std::string>& labels);
@@ -52,7 +55,7 @@ class SessionTable {
 };
 
 // When an idle session expires.
-inline std::optional<absl::Time> ExpireTime(const Session& session) {
+inline std::optional<absl::Time> ExpireTime(const SessionMetadata& session) {
   if (!session.ttl) return std::nullopt;
   return session.last_use_time + *session.ttl;
 }

@@ -7,7 +7,7 @@
 
 namespace kvasir {
 
-Journal::Journal(std::unique_ptr<SessionStore> store, absl::AnyInvocable<void(Task)> post,
+Journal::Journal(std::shared_ptr<SessionStore> store, absl::AnyInvocable<void(Task)> post,
                  absl::AnyInvocable<void(const std::string& id)> lost, absl::Duration renewal)
     : store_(std::move(store)),
       post_(std::move(post)),
@@ -85,13 +85,23 @@ void Journal::List(std::string after, size_t count, std::map<std::string, std::s
 
 void Journal::Expire(absl::Time now, Done<absl::StatusOr<std::vector<std::string>>> done) {
   Enqueue([this, now, done = std::move(done)]() mutable {
-    auto expired = store_->Expire(now);
+    std::set<std::string> in_use;
+    for (const auto& [id, lease] : leases_) {
+      if (lease.held) in_use.insert(id);
+    }
+    auto expired = store_->Expire(now, in_use);
     if (expired.ok()) {
       for (const std::string& id : *expired) leases_.erase(id);
     }
     post_([done = std::move(done), expired = std::move(expired)]() mutable {
       done(std::move(expired));
     });
+  });
+}
+
+void Journal::Hold(std::string id) {
+  Enqueue([this, id = std::move(id)] {
+    if (const auto lease = leases_.find(id); lease != leases_.end()) lease->second.held = true;
   });
 }
 
@@ -168,7 +178,13 @@ size_t Journal::DoNext(std::vector<Operation>& operations, size_t first) {
 void Journal::DoWrites(std::span<Operation> group) {
   std::vector<SessionWrite> writes;
   writes.reserve(group.size());
-  for (Operation& operation : group) writes.push_back(*std::move(operation.write));
+  for (Operation& operation : group) {
+    SessionWrite& write = writes.emplace_back(*std::move(operation.write));
+    const auto lease = leases_.find(write.record.metadata.id);
+    if (write.kind != SessionWrite::Kind::kCreate && lease != leases_.end()) {
+      write.fence = lease->second.fence;
+    }
+  }
   const Clock::time_point start = Clock::now();
   store_->Write(writes);
   const std::chrono::nanoseconds spent = Clock::now() - start;
@@ -184,6 +200,8 @@ void Journal::DoWrites(std::span<Operation> group) {
       const std::string& id = write.record.metadata.id;
       if (write.kind == SessionWrite::Kind::kCreate) NoteLease(id, write.new_fence);
       if (write.kind == SessionWrite::Kind::kDelete) leases_.erase(id);
+      const auto lease = leases_.find(id);
+      if (lease != leases_.end()) lease->second.taken_or_renewed = start;  // the store did that
     }
     callbacks.push_back(std::move(group[i].written));
   }

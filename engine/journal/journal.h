@@ -28,7 +28,7 @@ namespace kvasir {
 // one session are never in the same.
 //
 // Leases are the journal's own: a session's lease is held, and renewed in time, from a successful
-// Acquire or creation until LetLapse, Release, deletion or loss.
+// Acquire, creation or Hold until LetLapse, Release, deletion or loss.
 class Journal {
  public:
   using Task = absl::AnyInvocable<void()>;
@@ -40,7 +40,7 @@ class Journal {
 
   // All callbacks are handed to `post`, on the journal's thread, to be run on the owner's. `lost`:
   // another replica has taken the session though its lease was held here.
-  Journal(std::unique_ptr<SessionStore> store, absl::AnyInvocable<void(Task)> post,
+  Journal(std::shared_ptr<SessionStore> store, absl::AnyInvocable<void(Task)> post,
           absl::AnyInvocable<void(const std::string& id)> lost, absl::Duration renewal = kRenewal);
   // Does all that was posted, releases every lease and ends the thread. `post` may be called until
   // it returns.
@@ -50,7 +50,7 @@ class Journal {
 
   // --- from the owner's thread ---
 
-  // `done` gets the write back, with what came of it.
+  // `done` gets the write back, with what came of it. Its fence is that of the lease.
   void Write(SessionWrite write, Done<SessionWrite&&> done);
   void Acquire(std::string id, std::optional<uint64_t> known,
                Done<absl::StatusOr<OwnedSession>> done);
@@ -62,6 +62,8 @@ class Journal {
   void List(std::string after, size_t count, std::map<std::string, std::string> labels,
             Done<absl::StatusOr<Page>> done);
   void Expire(absl::Time now, Done<absl::StatusOr<std::vector<std::string>>> done);
+  // The session is in use again. Nothing where there is no lease.
+  void Hold(std::string id);
   // The session is not in use any more: its lease is this replica's until it ends by itself.
   void LetLapse(std::string id);
   // Others may take the session at once. Nothing where there is no lease.
@@ -108,7 +110,7 @@ class Journal {
   void RenewIfDue();
   void ReleaseAll();
 
-  const std::unique_ptr<SessionStore> store_;
+  const std::shared_ptr<SessionStore> store_;
   absl::AnyInvocable<void(Task)> post_;
   using Lost = absl::AnyInvocable<void(const std::string& id)>;
   const std::shared_ptr<Lost> lost_;  // what was posted may outlive the journal

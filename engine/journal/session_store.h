@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -113,8 +114,9 @@ class SessionStore {
       const std::string& after, size_t count, const std::map<std::string, std::string>& labels,
       std::vector<std::string>* damaged) = 0;
   // Deletes up to 1,000 sessions whose idle time had run out at `now` and whose lease is free or
-  // has ended; returns their ids.
-  virtual absl::StatusOr<std::vector<std::string>> Expire(absl::Time now) = 0;
+  // has ended, but those in use here; returns their ids.
+  virtual absl::StatusOr<std::vector<std::string>> Expire(absl::Time now,
+                                                          const std::set<std::string>& in_use) = 0;
 
   // What it has done since it was opened: counts for tests, benches and metrics.
   struct Counts {

@@ -284,7 +284,8 @@ absl::Status SqliteStore::Erase(const std::string& key, const std::string& id) {
                                                    : runs.StatusFor(id, "tokens");
 }
 
-absl::StatusOr<std::vector<std::string>> SqliteStore::Expire(absl::Time now) {
+absl::StatusOr<std::vector<std::string>> SqliteStore::Expire(absl::Time now,
+                                                             const std::set<std::string>& in_use) {
   std::vector<SessionWrite> writes;
   {
     SqliteQuery query(expired_);
@@ -294,6 +295,7 @@ absl::StatusOr<std::vector<std::string>> SqliteStore::Expire(absl::Time now) {
       const auto record = DecodeRecord(std::string(query.Bytes(0)), query.Bytes(1));
       // The column is in whole milliseconds, and a damaged session stays.
       if (!record.ok() || ExpiryOf(record->record).value_or(absl::InfiniteFuture()) > now) continue;
+      if (in_use.contains(record->record.metadata.id)) continue;
       SessionWrite& write = writes.emplace_back();
       write.kind = SessionWrite::Kind::kDelete;
       write.record = record->record;

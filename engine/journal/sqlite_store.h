@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -47,7 +48,8 @@ class SqliteStore : public SessionStore {
   absl::StatusOr<std::vector<SessionRecord>> List(const std::string& after, size_t count,
                                                   const std::map<std::string, std::string>& labels,
                                                   std::vector<std::string>* damaged) override;
-  absl::StatusOr<std::vector<std::string>> Expire(absl::Time now) override;
+  absl::StatusOr<std::vector<std::string>> Expire(absl::Time now,
+                                                  const std::set<std::string>& in_use) override;
   Counts counts() const override { return counts_; }
 
  private:

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "engine/cache/session.h"
@@ -36,6 +37,15 @@ struct Call {
   uint32_t computed_tokens = 0;
   absl::Time arrived, admitted, first_token;
   absl::Time stalled_since = absl::InfiniteFuture();  // as far as the engine has noticed
+
+  // Where sessions are stored. The end: what is left to save, then the answer.
+  bool saving = false;    // something is on its way to the store
+  bool settling = false;  // ended; no step concerns it any more
+  absl::Status error;     // how, where not OK
+  GenerateComplete complete;
+  // Tokens that are sent once they are durable.
+  std::vector<int> unsent_ids;
+  std::vector<TokenLogprob> unsent_logprobs;
 
   size_t input_end() const { return base_length + request.input_ids.size(); }
   // Tokens whose K and V are still to be computed.

@@ -163,6 +163,8 @@ TEST_F(AtomicTurnTest, AFailedCallThatCreatedItsSessionLeavesNone) {
   const auto blocker = std::make_shared<Recorder>();
   blocker->room = false;  // never gets to run
   engine.Start({.session_id = "new", .input_ids = {1}, .create_if_missing = true}, blocker);
+  // Where sessions are stored, the store is asked for it first.
+  while (!engine.Get("new").ok()) std::this_thread::yield();
   ASSERT_TRUE(engine.Get("new")->busy);
   EXPECT_EQ(engine.Get("new")->length, 0);
   engine.Cancel(blocker);

@@ -1,11 +1,13 @@
 #include "tests/engine/random_model.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "engine/backend/cpu/cpu_backend.h"
+#include "engine/check.h"
 #include "engine/model/config.h"
 #include "tests/engine/engine_harness.h"
 #include "tests/engine/model/checkpoint_writer.h"
@@ -54,6 +56,13 @@ EngineOptions RandomModel::Options(Shape shape) {
     options.device = "cuda";
     options.gpu_plugin = plugin;
     options.deterministic = true;
+  }
+  if (std::getenv("KVASIR_TEST_SESSION_STORE") != nullptr) {
+    static std::atomic<int> stores = 0;
+    absl::StatusOr<std::unique_ptr<SessionStore>> store =
+        OpenSqliteStore((root.path() / absl::StrCat("sessions-", ++stores)).string());
+    KVASIR_CHECK(store.ok());
+    options.session_store = *std::move(store);
   }
   return options;
 }

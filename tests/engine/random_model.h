@@ -24,6 +24,7 @@ class RandomModel {
   };
 
   // On the CPU, or where KVASIR_TEST_GPU_PLUGIN names a GPU's library, on that GPU, deterministic.
+  // Where KVASIR_TEST_SESSION_STORE is set, sessions are in an SQLite file of their own.
   static EngineOptions Options(Shape shape);
   static EngineOptions Options() { return Options(Shape()); }
   static bool OnGpu();

@@ -127,7 +127,8 @@ class FakeStore : public SessionStore {
     damaged->push_back("bad");
     return std::vector<SessionRecord>(2);
   }
-  absl::StatusOr<std::vector<std::string>> Expire(absl::Time now) override {
+  absl::StatusOr<std::vector<std::string>> Expire(
+      absl::Time now, const std::set<std::string>& /*in_use*/) override {
     script_.Note(absl::StrCat("expire ", absl::ToUnixSeconds(now)));
     return std::vector<std::string>{"old"};
   }

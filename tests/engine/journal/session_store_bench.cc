@@ -103,7 +103,7 @@ void Run(const std::string& path) {
   Row("list all for a label that none has", 3, [&] {
     KVASIR_CHECK(store->List("", 1000, {{"user", "nobody"}}, nullptr)->empty());
   });
-  Row("expire: nothing is due", 20, [&] { KVASIR_CHECK(store->Expire(absl::Now())->empty()); });
+  Row("expire: nothing is due", 20, [&] { KVASIR_CHECK(store->Expire(absl::Now(), {})->empty()); });
   for (size_t length : {size_t{4'096}, size_t{1'000}, size_t{100'000}}) {
     SessionWrite write = Creation(absl::StrFormat("x%d", length), length, random);
     store->Write({&write, 1});

@@ -280,8 +280,8 @@ TEST_P(SessionStoreTest, IdleSessionsExpireAtTheirTime) {
   create("later", absl::Seconds(5));
   create("never", std::nullopt);
   ASSERT_TRUE(store().Release(leases).ok());
-  EXPECT_THAT(store().Expire(start + absl::Microseconds(1499)).value(), IsEmpty());
-  EXPECT_THAT(store().Expire(start + absl::Microseconds(1500)).value(), ElementsAre("soon"));
+  EXPECT_THAT(store().Expire(start + absl::Microseconds(1499), {}).value(), IsEmpty());
+  EXPECT_THAT(store().Expire(start + absl::Microseconds(1500), {}).value(), ElementsAre("soon"));
   EXPECT_EQ(store().Load("soon").status().code(), absl::StatusCode::kNotFound);
 
   // Being used moves it.
@@ -291,9 +291,9 @@ TEST_P(SessionStoreTest, IdleSessionsExpireAtTheirTime) {
   ASSERT_TRUE(Write(use).status.ok());
   const std::vector<SessionStore::Lease> lease = {{"later", fence}};
   ASSERT_TRUE(store().Release(lease).ok());
-  EXPECT_THAT(store().Expire(start + absl::Seconds(7)).value(), IsEmpty());
-  EXPECT_THAT(store().Expire(start + absl::Seconds(8)).value(), ElementsAre("later"));
-  EXPECT_THAT(store().Expire(absl::FromUnixSeconds(4'000'000'000)).value(), IsEmpty());
+  EXPECT_THAT(store().Expire(start + absl::Seconds(7), {}).value(), IsEmpty());
+  EXPECT_THAT(store().Expire(start + absl::Seconds(8), {}).value(), ElementsAre("later"));
+  EXPECT_THAT(store().Expire(absl::FromUnixSeconds(4'000'000'000), {}).value(), IsEmpty());
   EXPECT_TRUE(store().Load("never").ok());
 }
 
@@ -312,9 +312,9 @@ TEST_P(SessionStoreTest, ExpiresManyAThousandAtATime) {
   }
   ASSERT_TRUE(store().Release(leases).ok());
   const absl::Time now = absl::FromUnixSeconds(2000);
-  EXPECT_EQ(store().Expire(now)->size(), 1000);
-  EXPECT_EQ(store().Expire(now)->size(), 500);
-  EXPECT_EQ(store().Expire(now)->size(), 0);
+  EXPECT_EQ(store().Expire(now, {})->size(), 1000);
+  EXPECT_EQ(store().Expire(now, {})->size(), 500);
+  EXPECT_EQ(store().Expire(now, {})->size(), 0);
 }
 
 TEST_P(SessionStoreTest, LeasesThatAreHeldAreRenewed) {
@@ -433,7 +433,7 @@ class RandomOperationsTest : public SessionStoreTest {
       const SessionMetadata& metadata = session.record.metadata;
       if (metadata.ttl && metadata.last_use_time + *metadata.ttl <= now) gone.push_back(id);
     }
-    ASSERT_THAT(store().Expire(now).value(), ::testing::UnorderedElementsAreArray(gone));
+    ASSERT_THAT(store().Expire(now, {}).value(), ::testing::UnorderedElementsAreArray(gone));
     for (const std::string& id : gone) model_.erase(id);
   }
 

@@ -1,0 +1,362 @@
+#include "engine/stored_sessions.h"
+
+#include <algorithm>
+#include <list>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/check.h"
+#include "engine/error.h"
+
+namespace kvasir {
+namespace {
+
+// A lease is trusted for so long after it was asked for: less than the store grants.
+constexpr absl::Duration kTrusted = absl::Seconds(4);
+// Sessions that nobody has used for so long leave the memory.
+constexpr absl::Duration kUnloadAfter = absl::Minutes(5);
+constexpr absl::Duration kSweepEvery = absl::Seconds(5);
+
+bool HasExpired(const SessionMetadata& session, absl::Time now) {
+  const std::optional<absl::Time> end = ExpireTime(session);
+  return end && *end <= now;
+}
+
+absl::Status LeaseLost(const std::string& id) {
+  return MakeError(Reason::kLeaseLost,
+                   absl::StrCat("session '", id,
+                                "': another replica has taken it over; nothing was appended here"),
+                   {{"session_id", id}});
+}
+
+}  // namespace
+
+absl::Status SessionNotFound(const std::string& id) {
+  return MakeError(Reason::kSessionNotFound, absl::StrCat("session_id: no session '", id, "'"),
+                   {{"session_id", id}});
+}
+
+absl::Status SessionExists(const std::string& id) {
+  return MakeError(Reason::kSessionExists, absl::StrCat("session '", id, "' exists already"),
+                   {{"session_id", id}});
+}
+
+StoredSessions::StoredSessions(SessionTable& table, KvCache& cache, Options options)
+    : table_(table),
+      cache_(cache),
+      fingerprint_(std::move(options.fingerprint)),
+      numerics_(std::move(options.numerics)),
+      lost_(std::move(options.lost)),
+      warn_(std::move(options.warn)),
+      has_store_(options.store != nullptr) {
+  if (options.store == nullptr) return;
+  const auto lost = [this](const std::string& id) {
+    Session* session = table_.Find(id);
+    if (session != nullptr) lost_(*session, LeaseLost(id));
+  };
+  journal_ = std::make_unique<Journal>(std::move(options.store), std::move(options.post), lost);
+}
+
+Session* StoredSessions::Current(const std::string& id, absl::Time now) {
+  Session* session = table_.Find(id);
+  if (session == nullptr || session->busy) return session;
+  if (!has_store_) return session;
+  return session->stored.lease_end > now && !HasExpired(*session, now) ? session : nullptr;
+}
+
+void StoredSessions::Own(const std::string& id, Found found) {
+  const absl::Time now = absl::Now();
+  if (Session* session = Current(id, now)) {
+    found(session);
+    return;
+  }
+  if (journal_ == nullptr) {
+    found(SessionNotFound(id));
+    return;
+  }
+  const Session* here = table_.Find(id);
+  const std::optional<uint64_t> known =
+      here != nullptr ? std::optional(here->stored.version) : std::nullopt;
+  journal_->Acquire(id, known,
+                    [this, id, end = now + kTrusted,
+                     found = std::move(found)](absl::StatusOr<OwnedSession> owned) mutable {
+                      found(Install(id, std::move(owned), end));
+                    });
+}
+
+absl::StatusOr<Session*> StoredSessions::Install(const std::string& id,
+                                                 absl::StatusOr<OwnedSession> owned,
+                                                 absl::Time lease_end) {
+  Session* here = table_.Find(id);
+  if (here != nullptr && here->busy) return here;  // who asked first has begun meanwhile
+  if (!owned.ok()) {
+    const bool gone = DetailOf(owned.status()).reason == NameOf(Reason::kSessionNotFound);
+    if (gone && here != nullptr) Drop(*here);
+    return owned.status();
+  }
+  if (owned->taken_over) ++moves_;
+  SessionRecord& record = owned->record;
+  if (HasExpired(record.metadata, absl::Now())) {
+    if (here != nullptr) Drop(*here);
+    DeleteStored(id, record.version, [](const absl::Status&) {});
+    return SessionNotFound(id);
+  }
+  if (const absl::Status model = CheckModel(record); !model.ok()) {
+    if (journal_ != nullptr) journal_->Release(id);
+    return model;
+  }
+  if (here == nullptr) {
+    KVASIR_CHECK(owned->tokens.has_value());
+    auto fresh = std::make_unique<Session>();
+    fresh->id = id;
+    here = &table_.Insert(std::move(fresh));
+  }
+  // What is under way of this replica's own is newer than what was read before.
+  if (record.version > here->stored.version) {
+    KVASIR_CHECK(owned->tokens.has_value());
+    Replace(*here, record, *std::move(owned->tokens));
+  }
+  here->stored.lease_end = lease_end;
+  LetGo(*here);  // whoever uses it holds it
+  return here;
+}
+
+absl::Status StoredSessions::CheckModel(const SessionRecord& record) {
+  const std::string& id = record.metadata.id;
+  if (record.fingerprint != fingerprint_) {
+    return MakeError(Reason::kModelChanged,
+                     absl::StrCat("session '", id, "' belongs to model ", record.fingerprint,
+                                  ", this server has ", fingerprint_),
+                     {{"session_id", id},
+                      {"session_fingerprint", record.fingerprint},
+                      {"fingerprint", fingerprint_}});
+  }
+  if (record.numerics != numerics_ && record.numerics != warned_numerics_ && warn_) {
+    warned_numerics_ = record.numerics;
+    warn_(absl::StrCat("session '", id, "' was made with numerics ", record.numerics,
+                       ", this server has ", numerics_,
+                       ": it goes on, perhaps with other bits than there"));
+  }
+  return absl::OkStatus();
+}
+
+void StoredSessions::Replace(Session& session, const SessionRecord& record,
+                             std::vector<int> tokens) {
+  const size_t common =
+      std::mismatch(tokens.begin(), tokens.end(), session.tokens.begin(), session.tokens.end())
+          .first -
+      tokens.begin();
+  cache_.Truncate(session, common);
+  static_cast<SessionMetadata&>(session) = record.metadata;
+  session.tokens = std::move(tokens);
+  session.committed = session.tokens.size();
+  session.stored.version = record.version;
+  session.stored.matching = session.committed;
+}
+
+Session StoredSessions::SeenAs(const SessionRecord& record, std::vector<int> tokens) {
+  Session session;
+  static_cast<SessionMetadata&>(session) = record.metadata;
+  session.tokens = std::move(tokens);
+  session.committed = record.length;
+  session.stored.version = record.version;
+  const Session* here = table_.Find(record.metadata.id);
+  if (here != nullptr && here->stored.version == record.version) session.cached = here->cached;
+  return session;
+}
+
+void StoredSessions::Read(const std::string& id, Seen seen) {
+  const absl::Time now = absl::Now();
+  if (const Session* session = Current(id, now)) {
+    seen(session);
+    return;
+  }
+  if (journal_ == nullptr) {
+    seen(SessionNotFound(id));
+    return;
+  }
+  journal_->Load(
+      id, [this, id, now, seen = std::move(seen)](absl::StatusOr<StoredSession> stored) mutable {
+        absl::Status status = stored.status();
+        if (status.ok() && HasExpired(stored->record.metadata, now)) status = SessionNotFound(id);
+        if (status.ok()) status = CheckModel(stored->record);
+        if (!status.ok()) {
+          seen(status);
+          return;
+        }
+        const Session session = SeenAs(stored->record, std::move(stored->tokens));
+        seen(&session);
+      });
+}
+
+void StoredSessions::List(const std::string& after, size_t count,
+                          const std::map<std::string, std::string>& labels, Listed listed) {
+  Page page;
+  if (journal_ == nullptr) {
+    const std::vector<Session*> sessions = table_.List(after, count + 1, labels);
+    page.more = sessions.size() > count;
+    page.sessions.assign(sessions.begin(), sessions.end() - (page.more ? 1 : 0));
+    if (page.more) page.last = page.sessions.back()->id;
+    listed(std::move(page));
+    return;
+  }
+  journal_->List(
+      after, count + 1, labels,
+      [this, count, listed = std::move(listed)](absl::StatusOr<Journal::Page> found) mutable {
+        if (!found.ok()) {
+          listed(found.status());
+          return;
+        }
+        WarnOfDamage(found->damaged);
+        std::vector<SessionRecord>& records = found->records;
+        Page page;
+        page.more = records.size() > count;
+        if (page.more) records.pop_back();
+        if (page.more) page.last = records.back().metadata.id;
+        const absl::Time now = absl::Now();
+        std::list<Session> elsewhere;  // what is in no memory
+        for (const SessionRecord& record : records) {
+          if (HasExpired(record.metadata, now)) continue;
+          const Session* here = Current(record.metadata.id, now);
+          page.sessions.push_back(here != nullptr ? here
+                                                  : &elsewhere.emplace_back(SeenAs(record, {})));
+        }
+        listed(std::move(page));
+      });
+}
+
+void StoredSessions::WarnOfDamage(const std::vector<std::string>& ids) {
+  for (const std::string& id : ids) {
+    if (!warned_damaged_.insert(id).second || !warn_) continue;
+    warn_(absl::StrCat("session '", id, "' is damaged in the store and left as it is"));
+  }
+}
+
+void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
+  if (Current(session->id, absl::Now()) != nullptr) {
+    created(SessionExists(session->id));
+    return;
+  }
+  if (journal_ == nullptr) {
+    created(&table_.Insert(std::move(session)));
+    return;
+  }
+  Session& fresh = *session;
+  Save(fresh, fresh,
+       [this, session = std::move(session),
+        created = std::move(created)](const absl::Status& status) mutable {
+         if (!status.ok()) {
+           const bool taken = DetailOf(status).reason == NameOf(Reason::kLeaseLost);
+           cache_.Truncate(*session, 0);
+           created(taken ? SessionExists(session->id) : status);
+           return;
+         }
+         if (Session* old = table_.Find(session->id)) Drop(*old);  // it had expired, or is gone
+         Session& inserted = table_.Insert(std::move(session));
+         LetGo(inserted);
+         created(&inserted);
+       });
+}
+
+void StoredSessions::Save(Session& session, const SessionMetadata& metadata, Saved saved) {
+  if (journal_ == nullptr) {
+    saved(MakeError(Reason::kDraining, "the session store is closed: the server is stopping"));
+    return;
+  }
+  Session::Stored& stored = session.stored;
+  SessionWrite write;
+  write.kind = stored.version == 0 ? SessionWrite::Kind::kCreate : SessionWrite::Kind::kUpdate;
+  write.record = {.metadata = metadata,
+                  .fingerprint = fingerprint_,
+                  .numerics = numerics_,
+                  .length = session.committed,
+                  .version = stored.version};
+  write.keep = stored.matching;
+  write.append.assign(session.tokens.begin() + static_cast<ptrdiff_t>(stored.matching),
+                      session.tokens.begin() + static_cast<ptrdiff_t>(session.committed));
+  ++stored.version;
+  stored.matching = session.committed;
+  stored.lease_end = absl::Now() + kTrusted;
+  journal_->Write(std::move(write), [saved = std::move(saved)](SessionWrite&& done) mutable {
+    const bool lost = absl::IsAborted(done.status) || absl::IsAlreadyExists(done.status);
+    saved(lost ? LeaseLost(done.record.metadata.id) : done.status);
+  });
+}
+
+void StoredSessions::Hold(Session& session) {
+  if (journal_ != nullptr && session.stored.version > 0) journal_->Hold(session.id);
+}
+
+void StoredSessions::LetGo(Session& session) {
+  if (journal_ != nullptr && session.stored.version > 0) journal_->LetLapse(session.id);
+}
+
+void StoredSessions::Drop(Session& session) { table_.Erase(session); }
+
+void StoredSessions::Delete(const std::string& id, Saved deleted) {
+  if (Session* session = Current(id, absl::Now())) {
+    const uint64_t version = session->stored.version;
+    Drop(*session);
+    if (journal_ == nullptr) {
+      deleted(absl::OkStatus());
+    } else {
+      DeleteStored(id, version, std::move(deleted));
+    }
+    return;
+  }
+  if (journal_ == nullptr) {
+    deleted(SessionNotFound(id));
+    return;
+  }
+  auto acquired =
+      [this, id, deleted = std::move(deleted)](const absl::StatusOr<OwnedSession>& owned) mutable {
+        Session* here = table_.Find(id);
+        if (here != nullptr && !here->busy) Drop(*here);
+        if (owned.ok() || absl::IsDataLoss(owned.status())) {
+          // Whatever is left of a damaged session goes.
+          DeleteStored(id, owned.ok() ? owned->record.version : 0, std::move(deleted));
+        } else {
+          deleted(owned.status());
+        }
+      };
+  journal_->Acquire(id, std::nullopt, std::move(acquired));
+}
+
+void StoredSessions::DeleteStored(const std::string& id, uint64_t version, Saved deleted) {
+  if (journal_ == nullptr) {
+    deleted(MakeError(Reason::kDraining, "the session store is closed: the server is stopping"));
+    return;
+  }
+  SessionWrite write;
+  write.kind = SessionWrite::Kind::kDelete;
+  write.record.metadata.id = id;
+  write.record.version = version;
+  journal_->Write(std::move(write), [deleted = std::move(deleted)](SessionWrite&& done) mutable {
+    const std::string& id = done.record.metadata.id;
+    deleted(absl::IsAborted(done.status) ? LeaseLost(id) : done.status);
+  });
+}
+
+absl::Time StoredSessions::Sweep(absl::Time now) {
+  if (journal_ == nullptr) {
+    if (next_sweep_ <= now) next_sweep_ = table_.Expire(now).value_or(absl::InfiniteFuture());
+    return next_sweep_;
+  }
+  if (next_sweep_ > now) return next_sweep_;
+  next_sweep_ = now + kSweepEvery;
+  table_.EraseIdle(now - kUnloadAfter);
+  journal_->Expire(now, [this](const absl::StatusOr<std::vector<std::string>>& expired) {
+    if (!expired.ok()) return;  // a store that cannot be reached tells whoever asks for a session
+    for (const std::string& id : *expired) {
+      Session* session = table_.Find(id);
+      if (session != nullptr && !session->busy) Drop(*session);
+    }
+  });
+  return next_sweep_;
+}
+
+Journal::Stats StoredSessions::journal_stats() const {
+  return journal_ != nullptr ? journal_->stats() : Journal::Stats();
+}
+
+}  // namespace kvasir
