@@ -190,6 +190,22 @@ TEST_F(DamageTest, FlippedBits) {
   RecordProperty("damaged", damaged_);
 }
 
+// An id that is found by a scan, and that a look-up, or one for its neighbours, would miss.
+TEST_F(DamageTest, FlippedBitsInIds) {
+  Fill();
+  const std::string good = ReadFile(path_);
+  int flipped = 0;
+  for (size_t at = 0; (at = good.find("session-", at)) != std::string::npos; at += 8) {
+    if (++flipped % 3 != 0) continue;
+    WriteFile(path_, WithBitFlipped(good, 8 * at + 6));
+    Check(absl::StrCat("byte ", at));
+    fs::remove(path_.string() + "-wal");
+    fs::remove(path_.string() + "-shm");
+  }
+  EXPECT_GT(refused_, 5);
+  EXPECT_GT(damaged_, 20);
+}
+
 TEST_F(DamageTest, TruncatedFile) {
   Fill();
   const std::string good = ReadFile(path_);
