@@ -130,7 +130,9 @@ class DamageTest : public ::testing::Test {
     for (const SessionRecord& record : *page) {
       const auto written = written_.find(record.metadata.id);
       ASSERT_NE(written, written_.end());
-      EXPECT_EQ(Difference(record, written->second.record), "");
+      const SessionRecord& now = written->second.record;
+      if (record.version < now.version && allows_older_records_) continue;
+      EXPECT_EQ(Difference(record, now), "");
     }
   }
 
@@ -163,6 +165,7 @@ class DamageTest : public ::testing::Test {
   const fs::path path_;
   std::mt19937_64 random_{1};
   Contents written_;
+  bool allows_older_records_ = false;  // where tokens are not looked at
   int refused_ = 0, opened_ = 0, intact_ = 0, damaged_ = 0;
 };
 
@@ -223,6 +226,7 @@ TEST_F(DamageTest, TruncatedFile) {
 
 // A page that the disk has never written: its content is right, of another time.
 TEST_F(DamageTest, StalePages) {
+  allows_older_records_ = true;
   Fill();
   const std::string before = ReadFile(path_);
   {
