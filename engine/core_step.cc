@@ -30,7 +30,7 @@ void Engine::Core::AnnounceAdmitted() {
 void Engine::Core::RunStep() {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point begin = Clock::now();
-  if (!plan_.block_copies.empty()) model_->backend->CopyBlocks(plan_.block_copies);
+  model_->backend->CopyBlocks(plan_.block_copies);
   BuildBatch();
   const Tensor logits = qwen3_.Forward(batch_);  // [R, vocab]
   const Clock::time_point computed = Clock::now();

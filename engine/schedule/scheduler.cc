@@ -138,7 +138,7 @@ Call* Scheduler::Victim(const Call& call) const {
     for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
       Call* other = *it;
       if (other == &call) continue;
-      // A younger one goes even if it has no blocks yet: it must not pass the one that has.
+      // A younger one goes even if it has no blocks yet: it must not pass an older one that has.
       if (stalled ? other->stalled() && !other->session->blocks.empty() : other->id > call.id) {
         return other;
       }
