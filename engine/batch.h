@@ -1,12 +1,22 @@
 #ifndef KVASIR_ENGINE_BATCH_H_
 #define KVASIR_ENGINE_BATCH_H_
 
+#include <cstddef>
 #include <vector>
 
 namespace kvasir {
 
 // Tokens of one KV block. A backend's attention tile is a multiple of it.
 inline constexpr int kBlockTokens = 16;
+
+// One KV block, all layers, to be copied. Blocks of the pool and of the host's memory are numbered
+// apart.
+struct BlockCopy {
+  enum class Way { kInPool, kToHost, kFromHost };
+  int from = 0;
+  int to = 0;
+  Way way = Way::kInPool;
+};
 
 // One step of the model over S sequences and T tokens, ragged: chunks of prompts and single
 // decode tokens mix freely. Sequence s owns the rows query_start[s] .. query_start[s + 1).

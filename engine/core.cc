@@ -5,7 +5,9 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "engine/backend/cpu/host_memory.h"
 #include "engine/check.h"
+#include "engine/host_kv.h"
 #include "engine/open_backend.h"
 
 namespace kvasir {
@@ -123,6 +125,11 @@ absl::StatusOr<std::unique_ptr<Engine::Core::Model>> Engine::Core::Load(
   const absl::Status allocated = model->backend->AllocateKv(model->config.layers, *blocks);
   if (!allocated.ok()) return allocated;
 
+  const absl::StatusOr<int> host_blocks =
+      AllocateHostKv(options, model->config, ReadHostMemory().available, *model->backend);
+  if (!host_blocks.ok()) return host_blocks.status();
+  model->host_kv_blocks = *host_blocks;
+
   const uint64_t kv_tokens = uint64_t{static_cast<uint32_t>(*blocks)} * kBlockTokens;
   model->info = {.model_name = ModelName(options.model_dir),
                  .fingerprint = model->weights.fingerprint,
@@ -145,7 +152,8 @@ Engine::Core::Core(const EngineOptions& options, std::unique_ptr<Model> model)
       durability_(options.durability),
       qwen3_(model_->config, model_->weights, *model_->backend, options.max_step_tokens,
              limits_.max_logits()),
-      cache_(model_->kv_blocks, options.share_prefixes ? std::optional(DrawSeed()) : std::nullopt),
+      cache_(model_->kv_blocks, options.share_prefixes ? std::optional(DrawSeed()) : std::nullopt,
+             HostKvBlocks(options)),
       table_(cache_),
       sessions_(table_, cache_,
                 {.store = options.session_store,
@@ -157,6 +165,16 @@ Engine::Core::Core(const EngineOptions& options, std::unique_ptr<Model> model)
       scheduler_(cache_, table_, limits_) {
   Publish();  // whoever asks before the first step is told of an idle engine, not of none
   thread_ = std::thread([this] { Run(); });
+}
+
+int Engine::Core::HostKvBlocks(const EngineOptions& options) {
+  constexpr int kShare = 4;  // a quarter: the rest is the files' and the system's
+  HostKv host = ChooseHostKv(options, model_->config, model_->kv_blocks,
+                             ReadHostMemory().available / kShare, *model_->backend, qwen3_);
+  host.blocks += model_->host_kv_blocks;  // one of them is 0
+  model_->info.kv_host_tokens = uint64_t{static_cast<uint32_t>(host.blocks)} * kBlockTokens;
+  model_->info.kv_host_reason = std::move(host.reason);
+  return host.blocks;
 }
 
 Engine::Core::~Core() {
@@ -172,6 +190,8 @@ EngineStats Engine::Core::stats() const {
 
 void Engine::Core::Publish() {
   counters_.evicted_blocks = table_.evicted_blocks();
+  counters_.saved_blocks = cache_.saved_blocks();
+  counters_.restored_blocks = cache_.restored_blocks();
   counters_.paused_calls = scheduler_.preemptions();
   counters_.session_moves = sessions_.moves();
   const Journal::Stats store = sessions_.journal_stats();

@@ -38,6 +38,7 @@ class Engine::Core {
     Weights weights;
     ModelInfo info;
     int kv_blocks = 0;
+    int host_kv_blocks = 0;  // of a given size; where it is left open the core chooses
   };
   static absl::StatusOr<std::unique_ptr<Model>> Load(const EngineOptions& options);
 
@@ -66,6 +67,9 @@ class Engine::Core {
   void DropIdleBlocks();
 
  private:
+  // Blocks of the host's memory, chosen now where options leave it open.
+  int HostKvBlocks(const EngineOptions& options);
+
   // --- the thread (core.cc) ---------------------------------------------------------------------
   void Run();
   void RunTasks();

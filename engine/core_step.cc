@@ -47,11 +47,11 @@ bool Engine::Core::Launch() {
   Step& step = steps_[in_flight_];
   const bool has_work = scheduler_.Plan(step.plan);
   AnnounceAdmitted();
+  model_->backend->CopyBlocks(step.plan.block_copies);
   if (!has_work) return false;
 
   step.begun = std::chrono::steady_clock::now();
   ++in_flight_;
-  if (!step.plan.block_copies.empty()) model_->backend->CopyBlocks(step.plan.block_copies);
   BuildBatch();
   step.tokens = batch_.num_tokens();
   const Tensor logits = qwen3_.Forward(batch_);  // [R, vocab]

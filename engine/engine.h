@@ -43,6 +43,9 @@ struct EngineOptions {
   int threads = 0;  // 0: one per available core
   // Bytes; 0: half of what is free once the weights are loaded, on a GPU all that is left.
   int64_t kv_memory = 0;
+  // Bytes of the host's memory for K and V that a GPU's pool has no room for; 0: none; nothing: a
+  // quarter of what is available, where copying costs less than computing. Needs share_prefixes.
+  std::optional<int64_t> kv_host_memory;
   bool touch_kv = false;      // all of it is in memory from the start, not only what has been used
   int max_step_tokens = 512;  // rows of one step
   int max_running = 64;       // calls in one step
@@ -68,6 +71,8 @@ struct ModelInfo {
   std::string numerics;
   std::string device_fallback;  // why it is not a GPU, where one was looked for
   uint64_t kv_tokens = 0;
+  uint64_t kv_host_tokens = 0;  // in the host's memory besides
+  std::string kv_host_reason;   // what decided that, where something had to be decided
 };
 
 struct SessionInfo {
@@ -114,13 +119,15 @@ struct EngineStats {
   uint64_t computed_tokens = 0;
   uint64_t generated_tokens = 0;
   uint64_t evicted_blocks = 0;
-  uint64_t paused_calls = 0;   // times a running call gave up its blocks to an older one
-  uint64_t session_moves = 0;  // sessions taken over from other replicas
-  uint64_t store_writes = 0;   // of sessions
-  uint64_t store_commits = 0;  // groups of writes
-  double store_seconds = 0;    // spent in them
-  int64_t store_waiting = 0;   // operations
-  int64_t sessions = 0;        // in memory
+  uint64_t saved_blocks = 0;     // copied to the host's memory before they were overwritten
+  uint64_t restored_blocks = 0;  // and back
+  uint64_t paused_calls = 0;     // times a running call gave up its blocks to an older one
+  uint64_t session_moves = 0;    // sessions taken over from other replicas
+  uint64_t store_writes = 0;     // of sessions
+  uint64_t store_commits = 0;    // groups of writes
+  double store_seconds = 0;      // spent in them
+  int64_t store_waiting = 0;     // operations
+  int64_t sessions = 0;          // in memory
   int64_t running = 0;
   int64_t waiting = 0;
   int64_t kv_blocks_used = 0;

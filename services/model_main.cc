@@ -2,6 +2,7 @@
 #include <spdlog/spdlog.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -34,6 +35,7 @@ struct ModelFlags {
   std::string cpu_kernel = "auto";
   int threads = 0;
   uint64_t kv_memory = 0;
+  std::optional<int64_t> kv_host_memory;
   int max_queue = 1024;
   double stall_timeout = 60;
 };
@@ -55,6 +57,9 @@ void AddModelFlags(ServiceCommand& command, ModelFlags& flags) {
   command.AddSizeFlag("--kv-memory", flags.kv_memory,
                       "Memory for the KV cache, e.g. 512MiB or 2GB; 0: half of what is free, on a "
                       "GPU all of it");
+  command.AddOptionalSizeFlag("--kv-host-memory", flags.kv_host_memory,
+                              "Memory of the host for K and V that a GPU's KV cache has no room "
+                              "for; auto: a quarter of what is available, where that pays");
   command.AddFlag("--max-queue", flags.max_queue, "Generate calls that may wait")
       ->check(CLI::Range(1, 1'000'000));
   command
@@ -78,6 +83,7 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServiceCommand& command
   options.cpu_kernel = flags.cpu_kernel;
   options.threads = flags.threads;
   options.kv_memory = static_cast<int64_t>(flags.kv_memory);
+  options.kv_host_memory = flags.kv_host_memory;
   options.max_queue = flags.max_queue;
   options.stall_timeout = absl::Seconds(flags.stall_timeout);
   LoadProgressBar bar;
@@ -92,6 +98,10 @@ void LogModel(const ModelInfo& info) {
   spdlog::info("model {} ({}): {} on {}, {}; context {}, KV pool {} tokens", info.model_name,
                info.fingerprint, info.dtype, info.device, info.numerics, info.max_context,
                info.kv_tokens);
+  if (info.kv_host_tokens > 0 || !info.kv_host_reason.empty()) {
+    spdlog::info("K and V of {} more tokens in the host's memory{}{}", info.kv_host_tokens,
+                 info.kv_host_reason.empty() ? "" : ": ", info.kv_host_reason);
+  }
 }
 
 int Main(int argc, char** argv) {

@@ -10,6 +10,7 @@
 #include <limits>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "services/default_model.h"
 
 namespace kvasir {
@@ -71,6 +72,26 @@ CLI::Option* ServiceCommand::AddSizeFlag(const std::string& name, uint64_t& byte
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true).description("BYTES"))
       ->check(
           CLI::Range(uint64_t{0}, uint64_t{std::numeric_limits<int64_t>::max()}).description(""));
+}
+
+CLI::Option* ServiceCommand::AddOptionalSizeFlag(const std::string& name,
+                                                 std::optional<int64_t>& bytes,
+                                                 const std::string& description) {
+  const CLI::AsSizeValue size(/*kb_is_1000=*/true);
+  const auto to_bytes = [size](std::string& text) { return text == "auto" ? "" : size(text); };
+  const auto store = [&bytes](const std::string& text) {
+    int64_t number = 0;
+    if (text != "auto" && (!absl::SimpleAtoi(text, &number) || number < 0)) return false;
+    bytes = text == "auto" ? std::nullopt : std::optional(number);
+    return true;
+  };
+  return app_
+      .add_option(
+          name, [store](const CLI::results_t& texts) { return store(texts.back()); }, description)
+      ->envname(EnvironmentName(name))
+      ->default_str("auto")
+      ->transform(CLI::Validator(to_bytes, ""))
+      ->type_name("BYTES|auto");
 }
 
 std::optional<int> ServiceCommand::Parse(int argc, char** argv) {

@@ -37,6 +37,10 @@ class ServiceCommand {
   CLI::Option* AddSizeFlag(const std::string& name, uint64_t& bytes,
                            const std::string& description);
 
+  // The same, or "auto", which is nothing.
+  CLI::Option* AddOptionalSizeFlag(const std::string& name, std::optional<int64_t>& bytes,
+                                   const std::string& description);
+
   // Reads the command line and starts logging. An exit code where the program ends here: --help,
   // --version, or a mistake, which has been told in a line on stderr.
   std::optional<int> Parse(int argc, char** argv);

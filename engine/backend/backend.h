@@ -5,7 +5,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -150,6 +149,13 @@ class Backend {
   // Blocks for `layers` layers. Called once. Pages are touched only when used. RESOURCE_EXHAUSTED
   // where the device's memory is smaller.
   virtual absl::Status AllocateKv(int layers, int num_blocks) = 0;
+  // Blocks in the host's memory beside the pool, in place of those that it gave before; 0: none.
+  // REQUIRES: AllocateKv has succeeded. UNIMPLEMENTED where the pool is in the host's memory
+  // itself.
+  virtual absl::Status AllocateHostKv(int num_blocks) {
+    return num_blocks == 0 ? absl::OkStatus()
+                           : absl::UnimplementedError("the KV pool is in the host's memory itself");
+  }
   virtual KvLayer Kv(int layer) = 0;
   // Bytes of one block over all of `layers` layers.
   virtual size_t KvBlockBytes(int layers) const = 0;
@@ -203,8 +209,8 @@ class Backend {
   // Collect.
   virtual std::span<const SampledToken> Collect() = 0;
 
-  // Copies whole blocks, all layers: (from, to).
-  virtual void CopyBlocks(std::span<const std::pair<int, int>> copies) = 0;
+  // Enqueues; a copy sees what those before it have done.
+  virtual void CopyBlocks(std::span<const BlockCopy> copies) = 0;
 
   // Copies from and to the device's memory, once all that was called before has been done.
   virtual void Read(void* to, const void* device_memory, size_t bytes) = 0;

@@ -16,14 +16,29 @@ PrefixIndex::Tokens TokensOf(const Session& session, size_t block) {
 
 }  // namespace
 
-KvCache::KvCache(int num_blocks, std::optional<uint64_t> prefix_secret) : allocator_(num_blocks) {
+KvCache::KvCache(int num_blocks, std::optional<uint64_t> prefix_secret, int host_blocks)
+    : allocator_(num_blocks) {
+  KVASIR_CHECK(host_blocks == 0 || prefix_secret);
   if (prefix_secret) index_.emplace(num_blocks, *prefix_secret);
+  if (host_blocks > 0) host_.emplace(host_blocks);
 }
 
-int KvCache::Allocate() {
+int KvCache::Allocate(std::vector<BlockCopy>& copies) {
   const int block = allocator_.Allocate();
-  if (index_) index_->Erase(block);  // its content is about to change
+  Forget(block, copies);
   return block;
+}
+
+void KvCache::Forget(int block, std::vector<BlockCopy>& copies) {
+  if (!index_) return;
+  if (host_ && index_->listed(block)) {
+    const int place = host_->Add(index_->key(block), index_->tokens(block));
+    if (place >= 0) {
+      copies.push_back({block, place, BlockCopy::Way::kToHost});
+      ++saved_blocks_;
+    }
+  }
+  index_->Erase(block);
 }
 
 void KvCache::Release(int block) {
@@ -44,20 +59,20 @@ int KvCache::BlocksToReserve(const Session& session, size_t length) const {
   return static_cast<int>(BlocksFor(length) - session.blocks.size()) + copies;
 }
 
-void KvCache::Reserve(Session& session, size_t length, std::vector<std::pair<int, int>>& copies) {
+void KvCache::Reserve(Session& session, size_t length, std::vector<BlockCopy>& copies) {
   KVASIR_CHECK(session.blocks.size() == BlocksFor(session.cached) && session.cached <= length);
   KVASIR_CHECK(BlocksToReserve(session, length) <= allocator_.free());
   if (length > session.cached && session.cached % kBlockTokens != 0) {
     int& tail = session.blocks.back();
     if (TailIsShared(session)) {
-      const int shared = std::exchange(tail, Allocate());
-      copies.emplace_back(shared, tail);
+      const int shared = std::exchange(tail, Allocate(copies));
+      copies.push_back({shared, tail, BlockCopy::Way::kInPool});
       Release(shared);
-    } else if (index_) {
-      index_->Erase(tail);  // it was full once; what is behind `cached` changes now
+    } else {
+      Forget(tail, copies);  // it was full once; what is behind `cached` changes now
     }
   }
-  while (session.blocks.size() < BlocksFor(length)) session.blocks.push_back(Allocate());
+  while (session.blocks.size() < BlocksFor(length)) session.blocks.push_back(Allocate(copies));
 }
 
 void KvCache::Truncate(Session& session, size_t length) {
@@ -91,22 +106,47 @@ void KvCache::Publish(const Session& session) {
   }
 }
 
-void KvCache::Adopt(Session& session, size_t limit) {
+void KvCache::Adopt(Session& session, size_t limit) { TakeBlocks(session, limit, nullptr); }
+
+void KvCache::Restore(Session& session, size_t limit, std::vector<BlockCopy>& copies) {
+  TakeBlocks(session, limit, &copies);
+}
+
+void KvCache::TakeBlocks(Session& session, size_t limit, std::vector<BlockCopy>* copies) {
   if (!index_ || session.cached % kBlockTokens != 0) return;
   Publish(session);  // so that its own blocks have keys
   while (session.cached + kBlockTokens <= limit) {
     const PrefixIndex::Tokens tokens = TokensOf(session, session.blocks.size());
     const PrefixIndex::Key key = index_->Extend(KeyBefore(session, session.blocks.size()), tokens);
-    const int block = index_->Find(key, tokens);
+    int block = index_->Find(key, tokens);
+    if (block >= 0) {
+      allocator_.AddReference(block);
+    } else if (copies != nullptr) {
+      block = RestoreBlock(key, tokens, *copies);
+    }
     if (block < 0) return;
-    allocator_.AddReference(block);
     session.blocks.push_back(block);
     session.cached += kBlockTokens;
   }
 }
 
+int KvCache::RestoreBlock(PrefixIndex::Key key, PrefixIndex::Tokens tokens,
+                          std::vector<BlockCopy>& copies) {
+  if (!host_ || allocator_.free() == 0) return -1;
+  const int place = host_->Find(key, tokens);
+  if (place < 0) return -1;
+  host_->Hold(place);  // what the new block held must not be saved there
+  const int block = Allocate(copies);
+  host_->Release(place);
+  copies.push_back({place, block, BlockCopy::Way::kFromHost});
+  ++restored_blocks_;
+  index_->Insert(block, key, tokens);
+  return block;
+}
+
 void KvCache::ForgetPublished() {
   if (!index_) return;
+  if (host_) host_->Clear();
   for (int block = 0; block < allocator_.total(); ++block) index_->Erase(block);
 }
 

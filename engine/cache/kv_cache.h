@@ -4,10 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <utility>
 #include <vector>
 
+#include "engine/batch.h"
 #include "engine/cache/block_allocator.h"
+#include "engine/cache/host_tier.h"
 #include "engine/cache/prefix_index.h"
 #include "engine/cache/session.h"
 
@@ -16,20 +17,25 @@ namespace kvasir {
 // Which blocks hold whose tokens. Knows nothing of the bytes in them.
 //
 // Full blocks that begin alike are shared between the sessions of a tenant: since a row's bits are
-// a function of its sequence and position alone (invariant I1), whoever computed them.
+// a function of its sequence and position alone (invariant I1), whoever computed them. By the same
+// argument a copy in the host's memory is as good: what the pool is about to overwrite is saved
+// there, and comes back when somebody's tokens ask for it. Sessions know nothing of that.
 class KvCache {
  public:
   // Without a secret no session finds another's blocks.
-  explicit KvCache(int num_blocks, std::optional<uint64_t> prefix_secret = std::nullopt);
+  // REQUIRES: host_blocks == 0, or there is a secret.
+  explicit KvCache(int num_blocks, std::optional<uint64_t> prefix_secret = std::nullopt,
+                   int host_blocks = 0);
 
   static size_t BlocksFor(size_t tokens);
 
   // New blocks that Reserve(session, length) would take.
   int BlocksToReserve(const Session& session, size_t length) const;
   // Makes room for tokens[cached, length). A shared block is never written: where the first of
-  // them falls into one, it is replaced by a copy, and (from, to) appended to `copies`.
+  // them falls into one, it is replaced by a copy. What has to be copied is appended to `copies`,
+  // which must be made in their order, all of them, before anything is computed.
   // REQUIRES: session.cached <= length; BlocksToReserve() blocks are free.
-  void Reserve(Session& session, size_t length, std::vector<std::pair<int, int>>& copies);
+  void Reserve(Session& session, size_t length, std::vector<BlockCopy>& copies);
 
   // Forgets K and V from `length` on (nothing where less is cached).
   void Truncate(Session& session, size_t length);
@@ -41,6 +47,8 @@ class KvCache {
   // Takes blocks that others have computed for what comes behind `cached`, at most `limit` tokens
   // in all. REQUIRES: limit <= session.tokens.size().
   void Adopt(Session& session, size_t limit);
+  // As Adopt, and brings back into free blocks what the host's memory holds, as far as they go.
+  void Restore(Session& session, size_t limit, std::vector<BlockCopy>& copies);
   // Nobody finds what has been published so far.
   void ForgetPublished();
 
@@ -49,14 +57,27 @@ class KvCache {
   bool TailIsShared(const Session& session) const;
 
   const BlockAllocator& allocator() const { return allocator_; }
+  // Blocks copied to and from the host's memory.
+  uint64_t saved_blocks() const { return saved_blocks_; }
+  uint64_t restored_blocks() const { return restored_blocks_; }
 
  private:
-  int Allocate();
+  int Allocate(std::vector<BlockCopy>& copies);
+  // The block's content is about to change: saves what others may ask for.
+  void Forget(int block, std::vector<BlockCopy>& copies);
+  // Restores the block that ends the prefix `key`; returns -1 where it is not held or none is free.
+  int RestoreBlock(PrefixIndex::Key key, PrefixIndex::Tokens tokens,
+                   std::vector<BlockCopy>& copies);
+  // Adopt; where `copies` is not null Restore.
+  void TakeBlocks(Session& session, size_t limit, std::vector<BlockCopy>* copies);
   void Release(int block);
   PrefixIndex::Key KeyBefore(const Session& session, size_t block) const;
 
   BlockAllocator allocator_;
   std::optional<PrefixIndex> index_;
+  std::optional<HostTier> host_;  // only with an index
+  uint64_t saved_blocks_ = 0;
+  uint64_t restored_blocks_ = 0;
 };
 
 }  // namespace kvasir

@@ -46,6 +46,8 @@ class PrefixIndex {
   bool listed(int block) const { return entries_[block].listed; }
   // REQUIRES: has_key(block).
   Key key(int block) const { return entries_[block].key; }
+  // REQUIRES: listed(block).
+  Tokens tokens(int block) const { return entries_[block].tokens; }
 
  private:
   struct Entry {

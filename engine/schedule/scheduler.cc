@@ -73,7 +73,7 @@ void Scheduler::Admit(StepPlan& plan) {
       std::count_if(running_.begin(), running_.end(), [](const Call* c) { return !c->stalled(); }));
   while (active < limits_.max_running) {
     Call* call = waiting_.Next();
-    if (call == nullptr || !MakeRoomToAdmit(*call, active == 0)) return;
+    if (call == nullptr || !MakeRoomToAdmit(*call, active == 0, plan)) return;
     waiting_.Began(*call);
     waiting_.Remove(*call);
     const auto place = std::find_if(running_.begin(), running_.end(),
@@ -87,13 +87,17 @@ void Scheduler::Admit(StepPlan& plan) {
 
 // Eviction starts here and not at the first chunk: a call that is let in should not be the next to
 // be thrown out. A call that would be alone goes ahead: others will make room on the way.
-bool Scheduler::MakeRoomToAdmit(Call& call, bool alone) {
+bool Scheduler::MakeRoomToAdmit(Call& call, bool alone, StepPlan& plan) {
   Session& session = *call.session;
   if (!call.one_shot) table_.Pin(session);
   const size_t own = session.cached;
   cache_.Adopt(session, call.adoptable());
   const int need = cache_.BlocksToReserve(session, session.tokens.size());
-  if (need <= cache_.allocator().free() || table_.Evict(need) || alone) return true;
+  if (need <= cache_.allocator().free() || table_.Evict(need) || alone) {
+    // Not before it is let in: what is brought back for nothing would drive out something else.
+    cache_.Restore(session, call.adoptable(), plan.block_copies);
+    return true;
+  }
   cache_.Truncate(session, own);  // who waits holds nothing that could not be taken away
   if (!call.one_shot) table_.Unpin(session);
   return false;
@@ -101,7 +105,8 @@ bool Scheduler::MakeRoomToAdmit(Call& call, bool alone) {
 
 int Scheduler::PlanCall(Call& call, int budget, int& logit_rows, StepPlan& plan) {
   Session& session = *call.session;
-  cache_.Adopt(session, call.adoptable());  // someone else may have computed what comes next
+  // Someone else may have computed what comes next.
+  cache_.Restore(session, call.adoptable(), plan.block_copies);
   int count = static_cast<int>(std::min<size_t>(call.pending(), budget));
   const bool owes_logprobs = call.next_prompt_logprob < call.input_end();
   if (owes_logprobs) count = std::min(count, logit_rows);
@@ -130,8 +135,11 @@ Call* Scheduler::Victim(const Call& call) const {
   for (const bool stalled : {true, false}) {
     for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
       Call* other = *it;
-      if (other == &call || other->session->blocks.empty()) continue;
-      if (stalled ? other->stalled() : other->id > call.id) return other;
+      if (other == &call) continue;
+      // A younger one goes even if it has no blocks yet: it must not pass an older one that has.
+      if (stalled ? other->stalled() && !other->session->blocks.empty() : other->id > call.id) {
+        return other;
+      }
     }
   }
   return nullptr;

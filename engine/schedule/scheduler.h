@@ -2,9 +2,9 @@
 #define KVASIR_ENGINE_SCHEDULE_SCHEDULER_H_
 
 #include <cstdint>
-#include <utility>
 #include <vector>
 
+#include "engine/batch.h"
 #include "engine/cache/kv_cache.h"
 #include "engine/cache/session_table.h"
 #include "engine/schedule/call.h"
@@ -32,8 +32,8 @@ struct StepEntry {
 struct StepPlan {
   std::vector<StepEntry> entries;
   int decodes = 0;  // the first entries, a row each; the others are parts of prompts
-  std::vector<std::pair<int, int>> block_copies;  // (from, to), to be made in this order
-  std::vector<Call*> admitted;                    // for the first time or again
+  std::vector<BlockCopy> block_copies;  // to be made in this order before the rows are computed
+  std::vector<Call*> admitted;          // for the first time or again
 
   int rows() const;
 };
@@ -57,7 +57,8 @@ class Scheduler {
   // Takes an ended call out, wherever it is.
   void Remove(Call& call);
 
-  // The next step: blocks are reserved, copies listed. False: nobody can run now.
+  // The next step: blocks are reserved, copies listed. False: nobody can run now, and nothing is to
+  // be copied.
   bool Plan(StepPlan& plan);
   // How long the planned step took, and that its rows are in the cache.
   void Record(const StepPlan& plan, double seconds);
@@ -69,7 +70,7 @@ class Scheduler {
  private:
   void Admit(StepPlan& plan);
   // Room for one call more: blocks of idle sessions are evicted for it.
-  bool MakeRoomToAdmit(Call& call, bool alone);
+  bool MakeRoomToAdmit(Call& call, bool alone, StepPlan& plan);
   Call* TakePrompt();
   // Gives `call` up to `budget` rows; returns how many.
   int PlanCall(Call& call, int budget, int& logit_rows, StepPlan& plan);

@@ -71,6 +71,7 @@ int BenchCommand::Run() {
                           : dtype_ == "bf16" ? DTypeChoice::kBf16
                                              : DTypeChoice::kAuto;
   options_.engine.kv_memory = static_cast<int64_t>(kv_memory_);
+  options_.engine.kv_host_memory = 0;  // nothing is evicted here
   options_.engine.touch_kv =
       kv_memory_ > 0;  // as after a while of use; of half a machine it is too much
   const int largest = *std::max_element(options_.batches.begin(), options_.batches.end());

@@ -142,21 +142,25 @@ struct Setting {
 class ContinuationTest : public ::testing::TestWithParam<Setting> {};
 
 TEST_P(ContinuationTest, NothingDependsOnHowTheWorkIsCut) {
-  const auto options = [&](int threads, int step_tokens, int kv_tokens) {
+  const auto options = [&](int threads, int step_tokens, int kv_tokens, int64_t host_memory) {
     EngineOptions o = RandomModel::Options({.kv_tokens = kv_tokens});
     o.dtype = GetParam().dtype;
     o.cpu_kernel = GetParam().kernel;
     o.threads = threads;
     o.max_step_tokens = step_tokens;
+    if (RandomModel::OnGpu()) o.kv_host_memory = host_memory;
     return o;
   };
-  EngineOptions alone = options(1, 512, 20000);
+  EngineOptions alone = options(1, 512, 20000, 0);
   alone.share_prefixes = false;
   SyncEngine plain(alone);
   std::vector<std::unique_ptr<SyncEngine>> engines;
   for (const auto& [threads, step_tokens, kv_tokens] :
        {std::tuple{1, 37, 20000}, std::tuple{2, 512, 1200}, std::tuple{5, 64, 4000}}) {
-    engines.push_back(std::make_unique<SyncEngine>(options(threads, step_tokens, kv_tokens)));
+    // The pool that is too small has the host's memory beside it.
+    const int64_t host_memory = kv_tokens < 2000 ? RandomModel::KvBytes({}, 2000) : 0;
+    engines.push_back(
+        std::make_unique<SyncEngine>(options(threads, step_tokens, kv_tokens, host_memory)));
   }
   std::mt19937 random(2024);
   const int rounds = RandomModel::OnGpu() ? kGpuRounds : kRounds;

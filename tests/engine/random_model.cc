@@ -51,7 +51,8 @@ EngineOptions RandomModel::Options(Shape shape) {
   EngineOptions options;
   options.model_dir = dir;
   options.threads = 2;
-  options.kv_memory = shape.kv_tokens * shape.layers * shape.kv_heads * kHeadDim * 2 * 2;
+  options.kv_memory = KvBytes(shape, shape.kv_tokens);
+  options.kv_host_memory = 0;  // an emulated GPU is no measure for the real one's choice
   if (const char* plugin = GpuPlugin()) {
     options.device = "cuda";
     options.gpu_plugin = plugin;
@@ -65,6 +66,12 @@ EngineOptions RandomModel::Options(Shape shape) {
     options.session_store = *std::move(store);
   }
   return options;
+}
+
+int64_t RandomModel::KvBytes(Shape shape, int64_t tokens) {
+  constexpr int kKAndV = 2;
+  constexpr int kBf16Bytes = 2;
+  return tokens * shape.layers * shape.kv_heads * kHeadDim * kKAndV * kBf16Bytes;
 }
 
 bool RandomModel::OnGpu() { return GpuPlugin() != nullptr; }

@@ -28,6 +28,8 @@ class RandomModel {
   static EngineOptions Options(Shape shape);
   static EngineOptions Options() { return Options(Shape()); }
   static bool OnGpu();
+  // Bytes of K and V of so many tokens.
+  static int64_t KvBytes(Shape shape, int64_t tokens);
 
   // Whether this CPU can run the kernel set.
   static bool HasKernel(const std::string& kernel);

@@ -61,7 +61,7 @@ class BenchModel {
   void set_graphs(bool graphs) { backend_->set_graphs(graphs); }
   // One step: the forward pass, and a token drawn for every sequence.
   void Enqueue() { backend_->Sample(model_->Forward(batch_), rows_); }
-  // Until all steps have run.
+  // Until the oldest step that nobody has waited for has run.
   void Wait() { (void)backend_->Collect(); }
 
   // Seconds of start-up, and bytes on the device.

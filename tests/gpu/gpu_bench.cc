@@ -2,12 +2,12 @@
 // first what was measured on, then a line for every kind of step. tests/gpu/report.py makes a table
 // of them.
 //
-//   step_ms          a step as the engine does it: enqueue, wait for the tokens, next. Wall time.
-//   back_to_back_ms  a step where several are enqueued before anyone waits: what the device needs,
-//                    unless enqueueing takes longer still, which
-//   enqueue_ms       says, the host's part of that.
-//   host_gap         (step_ms - back_to_back_ms) / step_ms: the part of a step in which the device
-//                    waits for the host.
+//   step_ms     a step as the engine does it: the next one is enqueued, then the tokens of the one
+//               before are waited for. Wall time.
+//   alone_ms    a step that is waited for before the next is enqueued
+//   enqueue_ms  the host's part of step_ms until a step is enqueued
+//   host_gap    the part of the time in which the device may have waited for the host, at most: the
+//               enqueueing of steps before which the one before turned out to be done
 //
 // Times are medians over the repetitions. Rates are of step_ms, by what a step must do at least:
 // bytes of every weight and of all keys and values once, operations of products and attention.
@@ -117,8 +117,9 @@ double MillisecondsSince(Clock::time_point start) {
 // Milliseconds a step.
 struct Timing {
   double step = 0;
-  double back_to_back = 0;
+  double alone = 0;
   double enqueue = 0;
+  double host_gap = 0;
   int steps = 0;
   int repetitions = 0;
 };
@@ -132,20 +133,31 @@ double StepByStep(BenchModel& model, int steps) {
   return MillisecondsSince(start) / steps;
 }
 
-// All steps are the same, so what one that is still to run has been told is overwritten with the
-// same.
-struct Enqueued {
-  double enqueue = 0;
-  double done = 0;
+struct Ahead {
+  double step = 0;     // milliseconds
+  double enqueue = 0;  // of them
+  double host_gap = 0;
 };
-Enqueued BackToBack(BenchModel& model, int steps) {
+Ahead OneAhead(BenchModel& model, int steps) {
+  // Waiting for what is done takes less.
+  constexpr double kNoWait = 0.005;
+  Ahead ahead;
+  model.Enqueue();
   const Clock::time_point start = Clock::now();
-  for (int i = 0; i < steps; ++i) model.Enqueue();
-  Enqueued times;
-  times.enqueue = MillisecondsSince(start) / steps;
+  for (int i = 0; i < steps; ++i) {
+    const Clock::time_point begin = Clock::now();
+    model.Enqueue();
+    const double enqueued = MillisecondsSince(begin);
+    model.Wait();
+    const double waited = MillisecondsSince(begin) - enqueued;
+    ahead.enqueue += enqueued / steps;
+    if (waited < kNoWait) ahead.host_gap += enqueued;
+  }
+  const double all = MillisecondsSince(start);
   model.Wait();
-  times.done = MillisecondsSince(start) / steps;
-  return times;
+  ahead.step = all / steps;
+  ahead.host_gap /= all;
+  return ahead;
 }
 
 Timing Measure(BenchModel& model, int repetitions) {
@@ -153,19 +165,21 @@ Timing Measure(BenchModel& model, int repetitions) {
   const double first = StepByStep(model, 1);
   Timing timing;
   timing.steps = std::clamp(static_cast<int>(kRoundSeconds * 1e3 / first), kMinSteps, kMaxSteps);
-  std::vector<double> step, enqueue, done;
+  std::vector<double> step, alone, enqueue, host_gap;
   const Clock::time_point start = Clock::now();
   while (static_cast<int>(step.size()) < repetitions &&
          (step.empty() || MillisecondsSince(start) < kFigureSeconds * 1e3)) {
-    step.push_back(StepByStep(model, timing.steps));
-    const Enqueued times = BackToBack(model, timing.steps);
-    enqueue.push_back(times.enqueue);
-    done.push_back(times.done);
+    alone.push_back(StepByStep(model, timing.steps));
+    const Ahead ahead = OneAhead(model, timing.steps);
+    step.push_back(ahead.step);
+    enqueue.push_back(ahead.enqueue);
+    host_gap.push_back(ahead.host_gap);
   }
   timing.repetitions = static_cast<int>(step.size());
   timing.step = Median(step);
+  timing.alone = Median(alone);
   timing.enqueue = Median(enqueue);
-  timing.back_to_back = Median(done);
+  timing.host_gap = Median(host_gap);
   return timing;
 }
 
@@ -175,15 +189,15 @@ void PrintFigure(const char* what, const Arguments& arguments, const StepShape& 
   const int tokens = step.rows == 1 ? step.sequences : step.num_rows();
   std::printf(
       "{\"what\": \"%s\", \"shape\": \"%s\", \"deterministic\": %s, \"graphs\": %s, "
-      "\"batch\": %d, \"depth\": %d, \"rows\": %d, \"step_ms\": %.5g, \"back_to_back_ms\": %.5g, "
+      "\"batch\": %d, \"depth\": %d, \"rows\": %d, \"step_ms\": %.5g, \"alone_ms\": %.5g, "
       "\"enqueue_ms\": %.5g, \"host_gap\": %.4f, \"tokens_per_second\": %.6g, \"bytes\": %.6g, "
       "\"bytes_per_second\": %.5g, \"flops\": %.6g, \"flops_per_second\": %.5g, \"steps\": %d, "
       "\"repetitions\": %d}\n",
       what, arguments.shape.c_str(), arguments.choice.gpu.deterministic ? "true" : "false",
-      graphs ? "true" : "false", step.sequences, step.depth, step.rows, timing.step,
-      timing.back_to_back, timing.enqueue, 1 - timing.back_to_back / timing.step,
-      tokens / timing.step * 1e3, work.bytes, work.bytes / timing.step * 1e3, work.flops,
-      work.flops / timing.step * 1e3, timing.steps, timing.repetitions);
+      graphs ? "true" : "false", step.sequences, step.depth, step.rows, timing.step, timing.alone,
+      timing.enqueue, timing.host_gap, tokens / timing.step * 1e3, work.bytes,
+      work.bytes / timing.step * 1e3, work.flops, work.flops / timing.step * 1e3, timing.steps,
+      timing.repetitions);
   std::fflush(stdout);
 }
 

@@ -41,6 +41,9 @@ class GraphSwitch : public Backend {
   absl::Status AllocateKv(int layers, int num_blocks) override {
     return inner_->AllocateKv(layers, num_blocks);
   }
+  absl::Status AllocateHostKv(int num_blocks) override {
+    return inner_->AllocateHostKv(num_blocks);
+  }
   KvLayer Kv(int layer) override { return inner_->Kv(layer); }
   size_t KvBlockBytes(int layers) const override { return inner_->KvBlockBytes(layers); }
   const DeviceBatch& Stage(const Batch& batch) override { return inner_->Stage(batch); }
@@ -70,9 +73,7 @@ class GraphSwitch : public Backend {
     inner_->Sample(logits, rows);
   }
   std::span<const SampledToken> Collect() override { return inner_->Collect(); }
-  void CopyBlocks(std::span<const std::pair<int, int>> copies) override {
-    inner_->CopyBlocks(copies);
-  }
+  void CopyBlocks(std::span<const BlockCopy> copies) override { inner_->CopyBlocks(copies); }
   void Read(void* to, const void* from, size_t bytes) override { inner_->Read(to, from, bytes); }
   void Write(void* to, const void* from, size_t bytes) override { inner_->Write(to, from, bytes); }
 

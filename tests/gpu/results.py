@@ -8,11 +8,6 @@ from typing import Any
 Figure = dict[str, Any]
 
 
-def host_bound(figure: Figure) -> bool:
-    """Whether enqueueing takes so long that what is called the device's time is the host's."""
-    return figure["enqueue_ms"] > 0.95 * figure["back_to_back_ms"]
-
-
 @dataclass
 class Results:
     """Figures as gpu_bench.cc describes them, in the order in which they were measured."""

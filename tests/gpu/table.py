@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import results
-from results import Figure, Results, host_bound
+from results import Figure, Results
 
 
 @dataclass
@@ -49,7 +49,7 @@ def goals(measured: Results) -> list[Goal]:
     prefill = measured.find(what="prefill", rows=4096, depth=0, **fast)
     library = measured.limits["gemm_by"] != "own"
     steps = [*decode, *measured.find(what="prefill", **fast)]
-    gaps = [1.0 if host_bound(f) else f["host_gap"] for f in steps]
+    gaps = [f["host_gap"] for f in steps]
 
     def decode_at(batch: int, depth: int) -> list[Figure]:
         return [f for f in decode if (f["batch"], f["depth"]) == (batch, depth)]
@@ -70,7 +70,7 @@ def goals(measured: Results) -> list[Goal]:
             part_of(measured.gemm, "flops_per_second", prefill if library else []),
             0.60,
         ),
-        Goal("host gap, the worst", max(gaps, default=None), 0.03, at_most=True),
+        Goal("host gap, the worst, at most", max(gaps, default=None), 0.03, at_most=True),
     ]
 
 
@@ -92,7 +92,7 @@ def rows(measured: Results) -> list[str]:
             f"{f['bytes_per_second'] / measured.bandwidth:>7.1%}"
             f"{f['flops_per_second'] / 1e12:>9.1f}"
             f"{f['flops_per_second'] / measured.gemm:>8.1%}"
-            f"{'host' if host_bound(f) else format(f['host_gap'], '.1%'):>7}"
+            f"{f['host_gap']:>7.1%}"
             f"{format(plain[0]['step_ms'], '.3f') if plain else '':>11}"
         )
     return lines

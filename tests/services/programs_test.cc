@@ -90,8 +90,8 @@ TEST(Flags, HelpShowsEveryFlagItsVariableAndExamples) {
   }
   Program program("kvasir-model", {"--help"});
   program.Wait();
-  for (const char* flag :
-       {"--dtype", "--device", "--kv-memory", "--max-queue", "--cpu-kernel", "KVASIR_KV_MEMORY"}) {
+  for (const char* flag : {"--dtype", "--device", "--kv-memory", "--kv-host-memory", "--max-queue",
+                           "--cpu-kernel", "KVASIR_KV_MEMORY"}) {
     EXPECT_THAT(program.standard_output(), HasSubstr(flag));
   }
 }
@@ -139,6 +139,11 @@ TEST(Flags, BadOnesAreNamed) {
   ExpectRefusesToStart("kvasir-model", {"--kv-memory=1KB"}, {"--kv-memory", "1000", "block"});
   ExpectRefusesToStart("kvasir-model", {"--kv-memory=1PiB", "--log-level=error"},
                        {"--kv-memory", "memory"});
+  ExpectRefusesToStart("kvasir-model", {"--kv-host-memory=2XB"}, {"--kv-host-memory", "xb"});
+  ExpectRefusesToStart("kvasir-model", {"--kv-host-memory=-1"}, {"--kv-host-memory"});
+  ExpectRefusesToStart("kvasir-model", {"--kv-host-memory=10EB"}, {"--kv-host-memory"});
+  ExpectRefusesToStart("kvasir-model", {"--kv-host-memory=1MiB", "--device=cpu"},
+                       {"--kv-host-memory: 1048576", "cpu"});
 }
 
 TEST(Flags, SizesHaveSuffixesAndTheEnvironmentCounts) {
@@ -146,7 +151,8 @@ TEST(Flags, SizesHaveSuffixesAndTheEnvironmentCounts) {
   const std::pair<std::string, uint64_t> sizes[] = {
       {"33554432", 16384}, {"32MiB", 16384}, {"32mib", 16384}, {"67108864B", 32768}};
   for (const auto& [size, tokens] : sizes) {
-    Program program("kvasir-model", kAnyPorts, {"KVASIR_KV_MEMORY=" + size});
+    Program program("kvasir-model", With(kAnyPorts, "--kv-host-memory=auto"),
+                    {"KVASIR_KV_MEMORY=" + size, "KVASIR_KV_HOST_MEMORY=0"});
     const auto stub = v1::ModelService::NewStub(ChannelTo(program.AwaitLine("listening on ")));
     grpc::ClientContext context;
     v1::GetModelInfoResponse info;
@@ -289,6 +295,8 @@ TEST(Serving, ModelMetrics) {
   EXPECT_EQ(MetricOf(text, "kvasir_sessions"), 1);
   EXPECT_EQ(MetricOf(text, "kvasir_running"), 0);
   EXPECT_EQ(MetricOf(text, "kvasir_queue_length"), 0);
+  EXPECT_EQ(MetricOf(text, "kvasir_saved_blocks_total"), 0);  // the CPU has no use for it
+  EXPECT_EQ(MetricOf(text, "kvasir_restored_blocks_total"), 0);
   EXPECT_GT(MetricOf(text, "kvasir_kv_blocks_used"), 0);
   EXPECT_EQ(MetricOf(text, "kvasir_kv_blocks_total"), blocks);
   EXPECT_EQ(MetricOf(text, "kvasir_step_seconds_count"), MetricOf(text, "kvasir_steps_total"));

@@ -84,6 +84,27 @@ TEST(SimtCopyTest, TakesRowsOfAMatrix) {
   });
 }
 
+TEST(SimtCopyTest, TakesABoxOfABox) {
+  ForEachSchedule([] {
+    std::vector<int> host(3 * 2 * 4);  // three slices of two rows of four
+    std::iota(host.begin(), host.end(), 0);
+    const DeviceArray<int> data(std::vector<int>(2 * 2, -1));
+    cudaMemcpy3DParms copy = {};
+    copy.srcPtr = make_cudaPitchedPtr(host.data(), 16, 16, 2);
+    copy.srcPos = make_cudaPos(8, 1, 1);
+    copy.dstPtr = make_cudaPitchedPtr(data.get(), 8, 8, 1);
+    copy.extent = make_cudaExtent(8, 1, 2);
+    copy.kind = cudaMemcpyHostToDevice;
+    ASSERT_EQ(cudaMemcpy3DAsync(&copy), cudaSuccess);
+    EXPECT_EQ(data.Read(), (std::vector<int>{14, 15, 22, 23}));
+    copy.extent.height = 2;  // past the last row of a slice
+    EXPECT_EQ(cudaMemcpy3DAsync(&copy), cudaErrorInvalidValue);
+    copy.extent = make_cudaExtent(8, 1, 3);  // past the last slice
+    EXPECT_EQ(cudaMemcpy3DAsync(&copy), cudaErrorInvalidValue);
+    (void)cudaGetLastError();
+  });
+}
+
 TEST(SimtCopyTest, FillsBytes) {
   ForEachSchedule([] {
     const DeviceArray<int> data(std::vector<int>(16, 7));

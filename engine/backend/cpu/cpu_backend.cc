@@ -72,7 +72,7 @@ class CpuBackend : public Backend {
 
   void Sample(Tensor logits, std::span<const SamplingRow> rows) override;
   std::span<const SampledToken> Collect() override { return {sampled_.data(), num_sampled_}; }
-  void CopyBlocks(std::span<const std::pair<int, int>> copies) override;
+  void CopyBlocks(std::span<const BlockCopy> copies) override;
   void Read(void* to, const void* device_memory, size_t bytes) override {
     std::memcpy(to, device_memory, bytes);
   }
@@ -299,15 +299,16 @@ void CpuBackend::Sample(Tensor logits, std::span<const SamplingRow> rows) {
   });
 }
 
-void CpuBackend::CopyBlocks(std::span<const std::pair<int, int>> copies) {
+void CpuBackend::CopyBlocks(std::span<const BlockCopy> copies) {
   const size_t bytes = layout_.block_bytes();
-  for (const auto& [from, to] : copies) {
+  for (const auto& [from, to, way] : copies) {
+    KVASIR_CHECK(way == BlockCopy::Way::kInPool);
     KVASIR_CHECK(from >= 0 && from < kv_blocks_ && to >= 0 && to < kv_blocks_ && from != to);
   }
   const bool parallel = double(copies.size()) * kv_layers_ * bytes >= 16 * kSerialElements;
   pool_.For(parallel, kv_layers_, [&](int layer, int) {
     char* base = static_cast<char*>(Kv(layer).data);
-    for (const auto& [from, to] : copies) {
+    for (const auto& [from, to, way] : copies) {
       std::memcpy(base + to * bytes, base + from * bytes, bytes);
     }
   });

@@ -47,6 +47,7 @@ class CudaBackend : public Backend {
     return std::max<int64_t>(0, memory_.available() - workspace_);
   }
   absl::Status AllocateKv(int layers, int num_blocks) override;
+  absl::Status AllocateHostKv(int num_blocks) override;
   KvLayer Kv(int layer) override;
   size_t KvBlockBytes(int layers) const override { return layers * BlockBytes(); }
   const DeviceBatch& Stage(const Batch& batch) override;
@@ -68,7 +69,7 @@ class CudaBackend : public Backend {
   }
   bool CanRunAhead() const override { return sample_.drawn_on_device(); }
   std::span<const SampledToken> Collect() override { return sample_.Collect(); }
-  void CopyBlocks(std::span<const std::pair<int, int>> copies) override;
+  void CopyBlocks(std::span<const BlockCopy> copies) override;
   void Read(void* to, const void* device_memory, size_t bytes) override;
   void Write(void* device_memory, const void* from, size_t bytes) override;
 
@@ -79,6 +80,9 @@ class CudaBackend : public Backend {
   KvView View(KvLayer kv) const {
     return {static_cast<bf16*>(kv.data), shape_.kv_heads, shape_.head_dim};
   }
+  // One block of all layers in the pool, or in the host's memory.
+  cudaMemcpy3DParms HostCopy(int pool_block, int host_block, bool to_host) const;
+  void CopyInPool(int from, int to);
   void UploadRopeTables(int max_positions);
   void TuneMatmul(Forward forward);
 
@@ -98,8 +102,9 @@ class CudaBackend : public Backend {
   std::unique_ptr<Buffer> cos_, sin_;                // [T, D / 2]
   std::unique_ptr<Buffer> partial_;                  // states of attention's parts
   std::unique_ptr<Buffer> tickets_;
-  std::unique_ptr<Buffer> kv_;  // [layers, num_blocks, BlockBytes()]
-  int64_t workspace_ = 0;       // of the model, planned and not allocated yet
+  std::unique_ptr<Buffer> kv_;             // [layers, num_blocks, BlockBytes()]
+  std::unique_ptr<PinnedBuffer> host_kv_;  // [blocks, layers, BlockBytes()]
+  int64_t workspace_ = 0;                  // of the model, planned and not allocated yet
   int kv_layers_ = 0;
   int kv_blocks_ = 0;
 };
@@ -210,7 +215,61 @@ KvLayer CudaBackend::Kv(int layer) {
   return {static_cast<char*>(kv_->data()) + size_t(layer) * kv_blocks_ * BlockBytes(), kv_blocks_};
 }
 
-void CudaBackend::CopyBlocks(std::span<const std::pair<int, int>> copies) {
+absl::Status CudaBackend::AllocateHostKv(int num_blocks) {
+  KVASIR_CHECK(kv_ != nullptr && num_blocks >= 0);
+  CheckCuda(cudaStreamSynchronize(stream_), "copying KV blocks");
+  host_kv_.reset();
+  if (num_blocks == 0) return absl::OkStatus();
+  const size_t bytes = num_blocks * KvBlockBytes(kv_layers_);
+  host_kv_ = PinnedBuffer::TryAllocate(bytes);
+  if (host_kv_ == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the driver has no ", bytes, " bytes of page-locked memory"));
+  }
+  return absl::OkStatus();
+}
+
+void CudaBackend::CopyBlocks(std::span<const BlockCopy> copies) {
+  for (const auto& [from, to, way] : copies) {
+    if (way == BlockCopy::Way::kInPool) {
+      CopyInPool(from, to);
+      continue;
+    }
+    const bool to_host = way == BlockCopy::Way::kToHost;
+    const cudaMemcpy3DParms copy =
+        to_host ? HostCopy(from, to, to_host) : HostCopy(to, from, to_host);
+#if defined(BUG_STEP_SAVE_STREAM)
+    // planted: nothing keeps the step from writing a block that is being saved
+    const cudaStream_t stream = to_host ? nullptr : stream_;
+#else
+    const cudaStream_t stream = stream_;
+#endif
+    CheckCuda(cudaMemcpy3DAsync(&copy, stream), "copying KV blocks to and from the host");
+  }
+}
+
+// One copy for all layers: a box one block wide and high and as deep as there are layers. Only the
+// distance from block to block counts as its pitch, which is limited; that from layer to layer does
+// not.
+cudaMemcpy3DParms CudaBackend::HostCopy(int pool_block, int host_block, bool to_host) const {
+  const size_t block = BlockBytes();
+  const size_t all = KvBlockBytes(kv_layers_);
+  KVASIR_CHECK(pool_block >= 0 && pool_block < kv_blocks_ && host_block >= 0 &&
+               host_kv_ != nullptr && (host_block + 1) * all <= host_kv_->bytes());
+  const cudaPitchedPtr pool = make_cudaPitchedPtr(kv_->data(), block, block, kv_blocks_);
+  const cudaPos pool_at = make_cudaPos(0, pool_block, 0);
+  char* const host_data = static_cast<char*>(host_kv_->data()) + host_block * all;
+  const cudaPitchedPtr host = make_cudaPitchedPtr(host_data, block, block, 1);
+  cudaMemcpy3DParms copy = {};
+  copy.srcPtr = to_host ? pool : host;
+  copy.dstPtr = to_host ? host : pool;
+  (to_host ? copy.srcPos : copy.dstPos) = pool_at;
+  copy.extent = make_cudaExtent(block, 1, kv_layers_);
+  copy.kind = to_host ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice;
+  return copy;
+}
+
+void CudaBackend::CopyInPool(int from, int to) {
 #if defined(BUG_STEP_COPY_ONE_LAYER)
   const int layers = 1;  // planted: a fork's other layers stay as they were
 #else
@@ -218,13 +277,11 @@ void CudaBackend::CopyBlocks(std::span<const std::pair<int, int>> copies) {
 #endif
   // Layer by layer: from one to the next is more than the pitch that a copy of several rows may
   // have.
-  for (const auto& [from, to] : copies) {
-    for (int layer = 0; layer < layers; ++layer) {
-      char* const blocks = static_cast<char*>(Kv(layer).data);
-      CheckCuda(cudaMemcpyAsync(blocks + to * BlockBytes(), blocks + from * BlockBytes(),
-                                BlockBytes(), cudaMemcpyDeviceToDevice, stream_),
-                "copying KV blocks");
-    }
+  for (int layer = 0; layer < layers; ++layer) {
+    char* const blocks = static_cast<char*>(Kv(layer).data);
+    CheckCuda(cudaMemcpyAsync(blocks + to * BlockBytes(), blocks + from * BlockBytes(),
+                              BlockBytes(), cudaMemcpyDeviceToDevice, stream_),
+              "copying KV blocks");
   }
 }
 

@@ -117,6 +117,15 @@ PinnedBuffer::PinnedBuffer(size_t bytes) : Buffer(nullptr, bytes) {
   CheckCuda(cudaMallocHost(&data_, std::max<size_t>(bytes, 1)), "allocating page-locked memory");
 }
 
+std::unique_ptr<PinnedBuffer> PinnedBuffer::TryAllocate(size_t bytes) {
+  void* data = nullptr;
+  if (cudaMallocHost(&data, std::max<size_t>(bytes, 1)) != cudaSuccess) {
+    (void)cudaGetLastError();  // it would be reported once more by the next launch
+    return nullptr;
+  }
+  return std::unique_ptr<PinnedBuffer>(new PinnedBuffer(data, bytes));
+}
+
 PinnedBuffer::~PinnedBuffer() { (void)cudaFreeHost(data_); }
 
 }  // namespace kvasir::cuda

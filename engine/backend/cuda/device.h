@@ -59,7 +59,12 @@ class DeviceMemory {
 class PinnedBuffer : public Buffer {
  public:
   explicit PinnedBuffer(size_t bytes);
+  // Null where the driver has not got it.
+  static std::unique_ptr<PinnedBuffer> TryAllocate(size_t bytes);
   ~PinnedBuffer() override;
+
+ private:
+  PinnedBuffer(void* data, size_t bytes) : Buffer(data, bytes) {}
 };
 
 }  // namespace kvasir::cuda

@@ -231,7 +231,7 @@ TEST_P(CpuRowwiseTest, CopiesBlocksInEveryLayer) {
   for (int layer = 0; layer < kLayers; ++layer) {
     for (int i = 0; i < kBlocks; ++i) std::fill_n(block(layer, i), bytes, char(layer * 10 + i));
   }
-  const std::vector<std::pair<int, int>> copies = {{0, 3}, {4, 1}};
+  const std::vector<BlockCopy> copies = {{0, 3}, {4, 1}};
   backend->CopyBlocks(copies);
   const int from[kBlocks] = {0, 4, 2, 0, 4};
   for (int layer = 0; layer < kLayers; ++layer) {

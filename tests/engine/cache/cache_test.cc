@@ -24,8 +24,8 @@ std::unique_ptr<Session> MakeSession(const std::string& id, int tokens) {
 }
 
 // As a step would: K and V of the first `length` tokens computed.
-std::vector<std::pair<int, int>> Compute(KvCache& cache, Session& session, size_t length) {
-  std::vector<std::pair<int, int>> copies;
+std::vector<BlockCopy> Compute(KvCache& cache, Session& session, size_t length) {
+  std::vector<BlockCopy> copies;
   cache.Reserve(session, length, copies);
   session.cached = length;
   return copies;
@@ -116,8 +116,8 @@ TEST(KvCache, ForkingCostsNoBlockAndSpeakingAtMostOne) {
   const auto copies = Compute(cache, *fork, 41);
   EXPECT_EQ(cache.allocator().used(), before + 1);
   ASSERT_EQ(copies.size(), 1);  // 40 is within a block
-  EXPECT_EQ(copies[0].first, source->blocks.back());
-  EXPECT_EQ(copies[0].second, fork->blocks.back());
+  EXPECT_EQ(copies[0].from, source->blocks.back());
+  EXPECT_EQ(copies[0].to, fork->blocks.back());
   EXPECT_NE(source->blocks.back(), fork->blocks.back());
 }
 

@@ -312,7 +312,7 @@ TEST_F(DamagedSessionTest, IsListedAsSuchAndExpiresNever) {
   std::vector<std::string> damaged;
   EXPECT_EQ(store->List("", 100, {}, &damaged)->size(), 2);
   EXPECT_THAT(damaged, ElementsAre("b"));
-  EXPECT_THAT(store->Expire(absl::FromUnixSeconds(6)).value(), IsEmpty());
+  EXPECT_THAT(store->Expire(absl::FromUnixSeconds(6), {}).value(), IsEmpty());
 }
 
 TEST_F(DamagedSessionTest, AppendsToDamagedTokensAreRefused) {

@@ -42,7 +42,7 @@ class MutatedBackend : public Backend {
   }
   std::span<const SampledToken> Collect() override { return inner_->Collect(); }
   // Nothing here shares blocks.
-  void CopyBlocks(std::span<const std::pair<int, int>> /*copies*/) override { KVASIR_CHECK(false); }
+  void CopyBlocks(std::span<const BlockCopy> /*copies*/) override { KVASIR_CHECK(false); }
 
   int64_t DefaultKvMemory() const override { return inner_->DefaultKvMemory(); }
   void UseThisThread() override { inner_->UseThisThread(); }

@@ -1,5 +1,6 @@
 // The scheduler under random load in virtual time: arrivals of several tenants, cancellations, slow
-// readers, forks, cuts and deletions over a pool that is far too small. World checks every step;
+// readers, forks, cuts and deletions over a pool that is far too small, beside a host's memory
+// of no, few, one and many blocks, by turns of the seed. World checks every step;
 // here: order within a tenant, that nobody starves, that answers do not depend on any of it, that
 // nothing leaks.
 //
@@ -32,6 +33,7 @@ constexpr int kMaxSessions = 30;
 constexpr int kMaxCalls = 24;
 constexpr int kMaxTokens = 200;  // of a session and a call together: it must fit the pool alone
 constexpr int kPoolBlocks = 24;
+constexpr int kHostBlocks[] = {0, 7, 1, 100};
 // No call that its reader does not hold up takes longer: twice what computing all that may wait,
 // each from its first token, takes at the slowest, one call at a time, pauses counted.
 constexpr int kMostSteps = 2 * kMaxCalls * (kMaxTokens + kMaxTokens / StepPace::kLeastPromptRows) *
@@ -41,7 +43,9 @@ class Simulation {
  public:
   explicit Simulation(unsigned seed)
       : random_(seed),
-        world_(kPoolBlocks, {.max_step_tokens = 48, .max_running = 4, .max_queue = 100}) {}
+        host_blocks_(kHostBlocks[seed % std::size(kHostBlocks)]),
+        world_(kPoolBlocks, {.max_step_tokens = 48, .max_running = 4, .max_queue = 100},
+               /*share_prefixes=*/true, host_blocks_) {}
 
   void Run() {
     for (int i = 0; i < kOperations && !::testing::Test::HasFatalFailure(); ++i) Operate(i);
@@ -56,6 +60,8 @@ class Simulation {
     EXPECT_GT(world_.scheduler.preemptions(), 100);
     EXPECT_GT(world_.table.evicted_blocks(), 100);
     EXPECT_GT(world_.admitted.size(), 100);
+    EXPECT_EQ(world_.cache.saved_blocks() > 100, host_blocks_ > 0);
+    EXPECT_EQ(world_.cache.restored_blocks() > 100, host_blocks_ > 0);
   }
 
  private:
@@ -170,6 +176,7 @@ class Simulation {
   }
 
   std::mt19937 random_;
+  const int host_blocks_;
   World world_;
   std::vector<Session*> sessions_;
   std::map<uint64_t, Life> lives_;

@@ -26,12 +26,13 @@ constexpr double kRowSeconds = 0.001;
 
 }  // namespace
 
-World::World(int blocks, SchedulerLimits limits, bool share_prefixes)
+World::World(int blocks, SchedulerLimits limits, bool share_prefixes, int host_blocks)
     : limits(limits),
-      cache(blocks, share_prefixes ? std::optional<uint64_t>(17) : std::nullopt),
+      cache(blocks, share_prefixes ? std::optional<uint64_t>(17) : std::nullopt, host_blocks),
       table(cache),
       scheduler(cache, table, limits),
-      memory_(blocks) {}
+      memory_(blocks),
+      host_(host_blocks) {}
 
 Session& World::AddSession(const std::string& id, int tokens, const std::string& tenant) {
   auto session = std::make_unique<Session>();
@@ -109,7 +110,7 @@ bool World::Step() {
   }
   if (!work) return false;
   CheckPlan();
-  for (const auto& [from, to] : plan.block_copies) memory_[to] = memory_[from];
+  for (const BlockCopy& copy : plan.block_copies) Copy(copy);
   for (const StepEntry& entry : plan.entries) Compute(entry);
   const double seconds = kStepSeconds + kRowSeconds * plan.rows();
   now += seconds;
@@ -131,6 +132,12 @@ bool World::Step() {
     if (!call.wants_token()) End(call);
   }
   return true;
+}
+
+void World::Copy(const BlockCopy& copy) {
+  const auto& from = copy.way == BlockCopy::Way::kFromHost ? host_ : memory_;
+  auto& to = copy.way == BlockCopy::Way::kToHost ? host_ : memory_;
+  to.at(copy.to) = from.at(copy.from);
 }
 
 // Reads the whole context as attention would, then writes the new rows.

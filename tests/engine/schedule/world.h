@@ -30,7 +30,7 @@ class SwitchedSink : public GenerateSink {
 // to its own tokens and tenant; nobody writes what another one uses; limits hold.
 class World {
  public:
-  World(int blocks, SchedulerLimits limits, bool share_prefixes = true);
+  World(int blocks, SchedulerLimits limits, bool share_prefixes = true, int host_blocks = 0);
 
   Session& AddSession(const std::string& id, int tokens, const std::string& tenant = "");
   Session& Fork(const Session& source, const std::string& id);
@@ -65,7 +65,11 @@ class World {
   void CheckPlan();
   void Compute(const StepEntry& entry);
 
-  std::vector<std::array<uint64_t, kBlockTokens>> memory_;  // by block
+  void Copy(const BlockCopy& copy);
+
+  using Block = std::array<uint64_t, kBlockTokens>;
+  std::vector<Block> memory_;  // by block
+  std::vector<Block> host_;
   uint64_t next_id_ = 1;
 };
 

@@ -176,7 +176,7 @@ TEST_F(CudaBackendTest, CopiesBlocksOfEveryLayer) {
     }
     backend->Write(backend->Kv(layer).data, content.data(), content.size());
   }
-  backend->CopyBlocks(std::vector<std::pair<int, int>>{{1, 4}, {0, 2}});
+  backend->CopyBlocks(std::vector<BlockCopy>{{1, 4}, {0, 2}});
   for (int layer = 0; layer < 2; ++layer) {
     backend->Read(content.data(), backend->Kv(layer).data, content.size());
     const int expected[] = {0, 1, 0, 3, 1};
@@ -185,6 +185,50 @@ TEST_F(CudaBackendTest, CopiesBlocksOfEveryLayer) {
       EXPECT_EQ(content[(b + 1) * block - 1], 10 * layer + expected[b]);
     }
   }
+}
+
+// To the host's memory and back, what was there being overwritten in between: each copy sees those
+// before it, whether work is done at once or as late as may be.
+TEST_F(CudaBackendTest, CopiesBlocksToTheHostAndBackInOrder) {
+  using Way = BlockCopy::Way;
+  constexpr int kBlocks = 5;
+  for (const simt::Order order : {simt::Order::kInOrder, simt::Order::kReversed}) {
+    simt::SetSchedule({order, 0});
+    const std::unique_ptr<Backend> backend = Create();
+    ASSERT_TRUE(backend->AllocateKv(2, kBlocks).ok());
+    const size_t before = simt::ReadStatistics().pinned_bytes;
+    ASSERT_TRUE(backend->AllocateHostKv(7).ok());
+    ASSERT_TRUE(backend->AllocateHostKv(3).ok()) << "in place of those";
+    EXPECT_EQ(simt::ReadStatistics().pinned_bytes - before, 3 * backend->KvBlockBytes(2));
+
+    std::vector<uint32_t> content(backend->KvBlockBytes(1) * kBlocks / sizeof(uint32_t));
+    const size_t block = content.size() / kBlocks;
+    const auto word = [&](int layer, int b, size_t i) {
+      return static_cast<uint32_t>((layer * kBlocks + b) * block + i);
+    };
+    for (int layer = 0; layer < 2; ++layer) {
+      for (size_t i = 0; i < content.size(); ++i) content[i] = word(layer, 0, i);
+      backend->Write(backend->Kv(layer).data, content.data(), content.size() * sizeof(uint32_t));
+    }
+    backend->CopyBlocks(std::vector<BlockCopy>{{1, 2, Way::kToHost},
+                                               {4, 0, Way::kToHost},
+                                               {0, 1},
+                                               {2, 4, Way::kFromHost},
+                                               {0, 3, Way::kFromHost},
+                                               {4, 0, Way::kToHost},
+                                               {0, 2, Way::kFromHost}});
+    const int expected[] = {0, 0, 1, 4, 1};
+    for (int layer = 0; layer < 2; ++layer) {
+      backend->Read(content.data(), backend->Kv(layer).data, content.size() * sizeof(uint32_t));
+      for (size_t i = 0; i < content.size(); ++i) {
+        ASSERT_EQ(content[i], word(layer, expected[i / block], i % block))
+            << "layer " << layer << " block " << i / block;
+      }
+    }
+    ASSERT_TRUE(backend->AllocateHostKv(0).ok());
+    EXPECT_EQ(simt::ReadStatistics().pinned_bytes, before);
+  }
+  simt::SetSchedule({});
 }
 
 // A model of two layers, which reads a prompt of 20 tokens and then decodes 12 sequences.
