@@ -240,9 +240,9 @@ void CudaBackend::CopyBlocks(std::span<const BlockCopy> copies) {
         to_host ? HostCopy(from, to, to_host) : HostCopy(to, from, to_host);
 #if defined(BUG_STEP_SAVE_STREAM)
     // planted: nothing keeps the step from writing a block that is being saved
-    const cudaStream_t stream = to_host ? nullptr : stream_;
+    cudaStream_t stream = to_host ? nullptr : stream_;
 #else
-    const cudaStream_t stream = stream_;
+    cudaStream_t stream = stream_;
 #endif
     CheckCuda(cudaMemcpy3DAsync(&copy, stream), "copying KV blocks to and from the host");
   }

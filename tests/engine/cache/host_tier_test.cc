@@ -4,9 +4,7 @@
 
 #include <algorithm>
 #include <list>
-#include <memory>
 #include <random>
-#include <set>
 #include <string>
 #include <vector>
 
