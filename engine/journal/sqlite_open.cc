@@ -71,14 +71,15 @@ absl::Status SqliteStore::PrepareSchema() {
                                                  "without both it and '",
                                                  path, "-lock' a new one would be made"));
     }
-    return database_->Execute(kSchema);
+    const absl::Status started = database_->StartLog();
+    return started.ok() ? database_->Execute(kSchema) : started;
   }
   if (*application != kApplicationId) return Refused(path, "is not a session store");
   if (*version != kSchemaVersion) {
     return Refused(path, absl::StrCat("was written by another version of Kvasir (its schema is ",
                                       *version, ", known is ", kSchemaVersion, ")"));
   }
-  return absl::OkStatus();
+  return database_->StartLog();
 }
 
 absl::Status SqliteStore::PrepareStatements() {

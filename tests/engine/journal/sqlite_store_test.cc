@@ -2,15 +2,16 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sqlite3.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <random>
@@ -29,7 +30,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::AllOf;
-using testing::Difference;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -46,6 +46,11 @@ SessionWrite Creation(const std::string& id, std::vector<int> tokens, std::mt199
   write.record.length = tokens.size();
   write.append = std::move(tokens);
   return write;
+}
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 class SqliteStoreTest : public ::testing::Test {
@@ -132,7 +137,9 @@ TEST_F(SqliteStoreTest, WhatIsNoStoreIsRefusedAndLeftAlone) {
 
   const std::string other = (directory_.path() / "other.db").string();
   Execute(other, "CREATE TABLE sessions(id)");
+  const std::string before = ReadFile(other);
   ExpectRefused(absl::StatusCode::kInvalidArgument, other, "is not a session store");
+  EXPECT_EQ(ReadFile(other), before);
 
   ExpectRefused(absl::StatusCode::kUnavailable, directory_.path().string(), "unable to open");
   ExpectRefused(absl::StatusCode::kUnavailable, (directory_.path() / "no" / "folder").string(),
