@@ -35,8 +35,11 @@ absl::Status Refused(const std::string& path, std::string_view why) {
 }
 
 absl::Status BadStructure(const std::string& path, std::string_view why) {
-  return SqliteStoreError(path, absl::StrCat("is damaged (", std::string(why), "); `sqlite3 ", path,
-                                             " .recover` saves what is there"));
+  // SQLite's answer has a title above it.
+  if (const size_t title = why.find('\n'); title != why.npos) why.remove_prefix(title + 1);
+  return SqliteStoreError(
+      path, absl::StrCat("is damaged and cannot be used: ", std::string(why),
+                         "; put a backup in its place, or what SQLite's tools can save of it"));
 }
 
 }  // namespace
