@@ -197,7 +197,7 @@ end
 return lost
 )lua";
 
-// Puts (id, record, version, write) of each of `ids` into `found`.
+// (id, record, version, write) of each of `ids`; the three are empty where one is missing.
 constexpr std::string_view kCollect = R"lua(
 local function Collect(ids)
   local found = {}
@@ -206,7 +206,8 @@ local function Collect(ids)
     if Is(RecordKey(id), 'hash') then
       stored = redis.call('HMGET', RecordKey(id), 'record', 'version', 'write')
     end
-    found[#found + 1] = {id, stored[1] or '', stored[2] or '', stored[3] or ''}
+    if not (stored[1] and stored[2] and stored[3]) then stored = {'', '', ''} end
+    found[#found + 1] = {id, stored[1], stored[2], stored[3]}
   end
   return found
 end

@@ -31,7 +31,9 @@ class RedisServer {
   std::string url(int database = 0) const;
 
   void Kill();   // at once, as when its machine dies
-  void Start();  // again, on the same port and data
+  // Again, on the same port and data.  REQUIRES: called by a thread that outlives the server: it
+  // is killed with the thread, so that none survives a test that has crashed.
+  void Start();
   void Pause();  // it hangs: its sockets stay open
   void Continue();
 
