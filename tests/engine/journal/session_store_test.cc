@@ -1,0 +1,469 @@
+// What every store promises (engine/journal/session_store.h).
+#include "engine/journal/session_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "engine/error.h"
+#include "engine/journal/record_codec.h"
+#include "tests/engine/journal/random_sessions.h"
+#include "tests/engine/journal/store_fixture.h"
+
+namespace kvasir {
+namespace {
+
+using testing::Difference;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using testing::RandomRecord;
+using testing::RandomTokens;
+using testing::StoreFixture;
+using ::testing::UnorderedElementsAre;
+using Kind = SessionWrite::Kind;
+
+SessionRecord Record(const std::string& id) {
+  SessionRecord record;
+  record.metadata.id = id;
+  record.metadata.create_time = absl::FromUnixSeconds(1000);
+  record.metadata.last_use_time = absl::FromUnixSeconds(1000);
+  return record;
+}
+
+class SessionStoreTest : public ::testing::TestWithParam<std::unique_ptr<StoreFixture> (*)()> {
+ protected:
+  SessionStore& store() { return fixture_->store(); }
+  StoreFixture& fixture() { return *fixture_; }
+
+  static SessionWrite Creation(SessionRecord record, std::vector<int> tokens = {}) {
+    SessionWrite write;
+    write.kind = Kind::kCreate;
+    write.record = std::move(record);
+    write.record.length = tokens.size();
+    write.record.version = 0;
+    write.append = std::move(tokens);
+    return write;
+  }
+  SessionWrite Write(SessionWrite write) {
+    store().Write({&write, 1});
+    return write;
+  }
+  Fence Create(const std::string& id, std::vector<int> tokens = {}) {
+    const SessionWrite write = Write(Creation(Record(id), std::move(tokens)));
+    EXPECT_TRUE(write.status.ok()) << write.status;
+    return write.new_fence;
+  }
+  // Of the version that is stored.
+  SessionWrite Change(Kind kind, const std::string& id, Fence fence, uint64_t keep = 0,
+                      std::vector<int> append = {}) {
+    const auto stored = store().Load(id);
+    EXPECT_TRUE(stored.ok()) << stored.status();
+    SessionWrite write;
+    write.kind = kind;
+    write.record = stored->record;
+    write.record.length = keep + append.size();
+    write.fence = fence;
+    write.keep = keep;
+    write.append = std::move(append);
+    return write;
+  }
+  std::vector<int> TokensOf(const std::string& id) {
+    const auto stored = store().Load(id);
+    EXPECT_TRUE(stored.ok()) << stored.status();
+    return stored->tokens;
+  }
+
+ private:
+  std::unique_ptr<StoreFixture> fixture_ = GetParam()();
+};
+
+TEST_P(SessionStoreTest, AllOfASessionOutlivesTheProcess) {
+  std::mt19937_64 random(1);
+  SessionRecord record = RandomRecord("a", random);
+  const SessionWrite created = Write(Creation(record, {1, 2, 151935}));
+  ASSERT_TRUE(created.status.ok()) << created.status;
+  EXPECT_GT(created.new_fence, 0);
+  record.length = 3;
+  record.version = 1;
+  fixture().Reopen();
+  const auto loaded = store().Load("a");
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(Difference(loaded->record, record), "");
+  EXPECT_THAT(loaded->tokens, ElementsAre(1, 2, 151935));
+  const auto owned = store().Acquire("a", std::nullopt);
+  ASSERT_TRUE(owned.ok()) << owned.status();
+  EXPECT_EQ(Difference(owned->record, record), "");
+  EXPECT_THAT(owned->tokens.value(), ElementsAre(1, 2, 151935));
+  EXPECT_GT(owned->fence, 0);
+}
+
+TEST_P(SessionStoreTest, TokensAreNotReadForAVersionThatIsKnown) {
+  Create("a", {1, 2});
+  EXPECT_FALSE(store().Acquire("a", 1)->tokens.has_value());
+  EXPECT_TRUE(store().Acquire("a", 2)->tokens.has_value());
+  EXPECT_TRUE(store().Acquire("a", std::nullopt)->tokens.has_value());
+}
+
+TEST_P(SessionStoreTest, WhatIsNotThereIsNotFound) {
+  for (const absl::Status& status :
+       {store().Acquire("a", std::nullopt).status(), store().Load("a").status()}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << status;
+    EXPECT_EQ(DetailOf(status).reason, "SESSION_NOT_FOUND");
+  }
+  for (Kind kind : {Kind::kUpdate, Kind::kDelete}) {
+    SessionWrite write = Creation(Record("a"));
+    write.kind = kind;
+    write.fence = 1;
+    for (uint64_t version : {0, 1}) {
+      write.record.version = version;
+      EXPECT_EQ(Write(write).status.code(), absl::StatusCode::kAborted);
+    }
+  }
+}
+
+TEST_P(SessionStoreTest, ATakenIdIsNotCreatedAgain) {
+  Create("a", {1});
+  EXPECT_EQ(Write(Creation(Record("a"), {2})).status.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_THAT(TokensOf("a"), ElementsAre(1));
+}
+
+TEST_P(SessionStoreTest, AWriteToAnotherVersionChangesNothing) {
+  const Fence fence = Create("a", {1, 2, 3});
+  for (Kind kind : {Kind::kUpdate, Kind::kDelete}) {
+    for (uint64_t version : {0, 2, 77}) {
+      SessionWrite write = Change(kind, "a", fence, 1, {9});
+      write.record.version = version;
+      EXPECT_EQ(Write(write).status.code(), absl::StatusCode::kAborted) << version;
+    }
+  }
+  EXPECT_THAT(TokensOf("a"), ElementsAre(1, 2, 3));
+  EXPECT_EQ(store().Load("a")->record.version, 1);
+}
+
+TEST_P(SessionStoreTest, EveryWriteMakesTheVersionOneMore) {
+  const Fence fence = Create("a");
+  for (uint64_t version = 2; version < 10; ++version) {
+    ASSERT_TRUE(Write(Change(Kind::kUpdate, "a", fence)).status.ok());
+    EXPECT_EQ(store().Load("a")->record.version, version);
+  }
+}
+
+TEST_P(SessionStoreTest, TokensAreKeptCutAndAppended) {
+  const Fence fence = Create("a", {1, 2, 3});
+  ASSERT_TRUE(Write(Change(Kind::kUpdate, "a", fence, 3, {4, 5})).status.ok());
+  EXPECT_THAT(TokensOf("a"), ElementsAre(1, 2, 3, 4, 5));
+  ASSERT_TRUE(Write(Change(Kind::kUpdate, "a", fence, 2, {6})).status.ok());
+  EXPECT_THAT(TokensOf("a"), ElementsAre(1, 2, 6));
+  ASSERT_TRUE(Write(Change(Kind::kUpdate, "a", fence, 1)).status.ok());
+  EXPECT_THAT(TokensOf("a"), ElementsAre(1));
+  ASSERT_TRUE(Write(Change(Kind::kUpdate, "a", fence, 0)).status.ok());
+  EXPECT_THAT(TokensOf("a"), IsEmpty());
+  ASSERT_TRUE(Write(Change(Kind::kUpdate, "a", fence, 0, {7})).status.ok());
+  EXPECT_THAT(TokensOf("a"), ElementsAre(7));
+}
+
+TEST_P(SessionStoreTest, ADeletedSessionLeavesNothing) {
+  std::mt19937_64 random(2);
+  const Fence fence = Create("a", RandomTokens(10'000, random));
+  Create("ab", {5});
+  ASSERT_TRUE(Write(Change(Kind::kDelete, "a", fence)).status.ok());
+  EXPECT_EQ(store().Load("a").status().code(), absl::StatusCode::kNotFound);
+  Create("a", {1});
+  EXPECT_THAT(TokensOf("a"), ElementsAre(1));
+  EXPECT_EQ(store().Load("a")->record.version, 1);
+  EXPECT_THAT(TokensOf("ab"), ElementsAre(5));
+}
+
+TEST_P(SessionStoreTest, AGroupIsOneCommitAndOneWriteFailsByItself) {
+  std::map<std::string, Fence> fences;
+  for (const std::string id : {"a", "b", "c"}) fences[id] = Create(id, {1});
+  std::vector<SessionWrite> writes;
+  writes.push_back(Change(Kind::kUpdate, "a", fences["a"], 1, {2}));
+  writes.push_back(Change(Kind::kUpdate, "b", fences["b"], 1, {2}));
+  writes.back().record.version = 7;
+  writes.push_back(Creation(Record("c")));
+  writes.push_back(Creation(Record("d"), {4}));
+  const auto before = store().counts();
+  store().Write(writes);
+  EXPECT_TRUE(writes[0].status.ok()) << writes[0].status;
+  EXPECT_EQ(writes[1].status.code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(writes[2].status.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_TRUE(writes[3].status.ok()) << writes[3].status;
+  EXPECT_EQ(store().counts().commits, before.commits + 1);
+  fixture().Reopen();
+  EXPECT_THAT(TokensOf("a"), ElementsAre(1, 2));
+  EXPECT_THAT(TokensOf("b"), ElementsAre(1));
+  EXPECT_THAT(TokensOf("c"), ElementsAre(1));
+  EXPECT_THAT(TokensOf("d"), ElementsAre(4));
+}
+
+TEST_P(SessionStoreTest, AnAppendCostsTheSameInALongSession) {
+  std::mt19937_64 random(3);
+  for (size_t length : {1'000, 100'000}) {
+    const std::string id = absl::StrCat("s", length);
+    const Fence fence = Create(id, RandomTokens(length, random));
+    SessionRecord record = store().Load(id)->record;
+    for (int turn = 0; turn < 20; ++turn) {
+      SessionWrite write;
+      write.record = record;
+      write.record.length = record.length + 100;
+      write.fence = fence;
+      write.keep = record.length;
+      write.append = RandomTokens(100, random);
+      const auto before = store().counts();
+      ASSERT_TRUE(Write(write).status.ok());
+      // Three bytes a token at most, of the turn and a run that was short before; a record.
+      EXPECT_LE(store().counts().bytes_written - before.bytes_written,
+                3 * (100 + kShortRun) + 24 + 200);
+      EXPECT_LE(store().counts().records_read - before.records_read, 2);  // record, last run
+      record.length += 100;
+      record.version += 1;
+    }
+    EXPECT_EQ(TokensOf(id).size(), length + 2000);
+  }
+}
+
+TEST_P(SessionStoreTest, ASessionOfManyShortTurnsIsReadInFewRuns) {
+  const Fence fence = Create("a");
+  for (int turn = 0; turn < 400; ++turn) {
+    ASSERT_TRUE(Write(Change(Kind::kUpdate, "a", fence, 5 * turn, {1, 2, 3, 4, 5})).status.ok());
+  }
+  const uint64_t before = store().counts().records_read;
+  EXPECT_EQ(TokensOf("a").size(), 2000);
+  EXPECT_LE(store().counts().records_read - before, 1 + 2000 / kShortRun + 1);
+}
+
+TEST_P(SessionStoreTest, ListsInOrderByPageAndLabel) {
+  for (int i = 0; i < 25; ++i) {
+    SessionRecord record = Record(absl::StrFormat("s%02d", i));
+    record.metadata.labels["odd"] = i % 2 == 1 ? "yes" : "no";
+    if (i == 7) record.metadata.labels["seven"] = "";
+    ASSERT_TRUE(Write(Creation(record, {i})).status.ok());
+  }
+  const auto ids = [&](const std::string& after, size_t count,
+                       const std::map<std::string, std::string>& labels) {
+    std::vector<std::string> found;
+    const auto page = store().List(after, count, labels, nullptr);
+    EXPECT_TRUE(page.ok()) << page.status();
+    for (const SessionRecord& record : *page) found.push_back(record.metadata.id);
+    return found;
+  };
+  EXPECT_THAT(ids("", 3, {}), ElementsAre("s00", "s01", "s02"));
+  EXPECT_THAT(ids("s02", 2, {}), ElementsAre("s03", "s04"));
+  EXPECT_THAT(ids("s02x", 1, {}), ElementsAre("s03"));
+  EXPECT_THAT(ids("s22", 9, {}), ElementsAre("s23", "s24"));
+  EXPECT_THAT(ids("s24", 9, {}), IsEmpty());
+  EXPECT_THAT(ids("s03", 3, {{"odd", "yes"}}), ElementsAre("s05", "s07", "s09"));
+  EXPECT_THAT(ids("", 30, {{"odd", "yes"}, {"seven", ""}}), ElementsAre("s07"));
+  EXPECT_THAT(ids("", 30, {{"seven", "x"}}), IsEmpty());
+  EXPECT_EQ(ids("", 100, {}).size(), 25);
+}
+
+TEST_P(SessionStoreTest, IdleSessionsExpireAtTheirTime) {
+  const absl::Time start = absl::FromUnixSeconds(1000);
+  std::vector<SessionStore::Lease> leases;
+  const auto create = [&](const std::string& id, std::optional<absl::Duration> ttl) {
+    SessionRecord record = Record(id);
+    record.metadata.ttl = ttl;
+    const SessionWrite created = Write(Creation(record, {1}));
+    ASSERT_TRUE(created.status.ok());
+    leases.push_back({id, created.new_fence});
+  };
+  create("soon", absl::Microseconds(1500));
+  create("later", absl::Seconds(5));
+  create("never", std::nullopt);
+  ASSERT_TRUE(store().Release(leases).ok());
+  EXPECT_THAT(store().Expire(start + absl::Microseconds(1499)).value(), IsEmpty());
+  EXPECT_THAT(store().Expire(start + absl::Microseconds(1500)).value(), ElementsAre("soon"));
+  EXPECT_EQ(store().Load("soon").status().code(), absl::StatusCode::kNotFound);
+
+  // Being used moves it.
+  const Fence fence = store().Acquire("later", std::nullopt)->fence;
+  SessionWrite use = Change(Kind::kUpdate, "later", fence, 1);
+  use.record.metadata.last_use_time = start + absl::Seconds(3);
+  ASSERT_TRUE(Write(use).status.ok());
+  const std::vector<SessionStore::Lease> lease = {{"later", fence}};
+  ASSERT_TRUE(store().Release(lease).ok());
+  EXPECT_THAT(store().Expire(start + absl::Seconds(7)).value(), IsEmpty());
+  EXPECT_THAT(store().Expire(start + absl::Seconds(8)).value(), ElementsAre("later"));
+  EXPECT_THAT(store().Expire(absl::FromUnixSeconds(4'000'000'000)).value(), IsEmpty());
+  EXPECT_TRUE(store().Load("never").ok());
+}
+
+TEST_P(SessionStoreTest, ExpiresManyAThousandAtATime) {
+  std::vector<SessionWrite> writes;
+  for (int i = 0; i < 1500; ++i) {
+    SessionRecord record = Record(absl::StrCat("s", i));
+    record.metadata.ttl = absl::Seconds(1);
+    writes.push_back(Creation(record));
+  }
+  store().Write(writes);
+  std::vector<SessionStore::Lease> leases;
+  for (const SessionWrite& write : writes) {
+    ASSERT_TRUE(write.status.ok()) << write.status;
+    leases.push_back({write.record.metadata.id, write.new_fence});
+  }
+  ASSERT_TRUE(store().Release(leases).ok());
+  const absl::Time now = absl::FromUnixSeconds(2000);
+  EXPECT_EQ(store().Expire(now)->size(), 1000);
+  EXPECT_EQ(store().Expire(now)->size(), 500);
+  EXPECT_EQ(store().Expire(now)->size(), 0);
+}
+
+TEST_P(SessionStoreTest, LeasesThatAreHeldAreRenewed) {
+  const Fence a = Create("a");
+  const Fence b = Create("b");
+  const std::vector<SessionStore::Lease> leases = {{"a", a}, {"b", b}};
+  EXPECT_THAT(store().Renew(leases).value(), IsEmpty());
+  EXPECT_TRUE(store().Release(leases).ok());
+  EXPECT_TRUE(store().Release(leases).ok());
+}
+
+// A naive store, and thousands of random operations on both.
+class RandomOperationsTest : public SessionStoreTest {
+ protected:
+  struct Expected {
+    SessionRecord record;
+    std::vector<int> tokens;
+  };
+
+  std::string AnyId() { return absl::StrCat("s", random_() % 12); }
+
+  void RandomWrite() {
+    std::vector<SessionWrite> writes;
+    std::map<std::string, absl::StatusCode> codes;
+    for (uint64_t i = random_() % 4 + 1; i > 0; --i) {
+      const std::string id = AnyId();
+      if (codes.contains(id)) continue;
+      writes.push_back(RandomWrite(id, codes[id]));
+    }
+    store().Write(writes);
+    for (const SessionWrite& write : writes) {
+      const std::string& id = write.record.metadata.id;
+      ASSERT_EQ(write.status.code(), codes[id]) << write.status;
+      if (write.status.ok()) Apply(write);
+    }
+  }
+
+  SessionWrite RandomWrite(const std::string& id, absl::StatusCode& code) {
+    SessionWrite write;
+    const bool exists = model_.contains(id);
+    const uint64_t dice = random_() % 20;
+    write.kind = dice == 0 || !exists ? Kind::kCreate : dice == 1 ? Kind::kDelete : Kind::kUpdate;
+    write.record = RandomRecord(id, random_);
+    write.record.version = 0;
+    if (write.kind == Kind::kCreate) {
+      code = exists ? absl::StatusCode::kAlreadyExists : absl::StatusCode::kOk;
+    } else {
+      if (!fences_.contains(id)) fences_[id] = store().Acquire(id, std::nullopt)->fence;
+      write.fence = fences_[id];
+      const bool wrong = random_() % 8 == 0;
+      write.record.version = model_[id].record.version + (wrong ? 1 : 0);
+      code = wrong ? absl::StatusCode::kAborted : absl::StatusCode::kOk;
+      const size_t length = model_[id].tokens.size();
+      write.keep = random_() % 4 == 0 ? random_() % (length + 1) : length;
+    }
+    const size_t longest = random_() % 20 == 0 ? 9000 : 200;
+    write.append = RandomTokens(random_() % longest, random_);
+    write.record.length = write.keep + write.append.size();
+    return write;
+  }
+
+  void Apply(const SessionWrite& write) {
+    const std::string& id = write.record.metadata.id;
+    if (write.kind == Kind::kDelete) {
+      model_.erase(id);
+      fences_.erase(id);
+      return;
+    }
+    if (write.kind == Kind::kCreate) fences_[id] = write.new_fence;
+    Expected& expected = model_[id];
+    expected.record = write.record;
+    ++expected.record.version;
+    expected.tokens.resize(write.keep);
+    expected.tokens.insert(expected.tokens.end(), write.append.begin(), write.append.end());
+  }
+
+  void CheckOne(const std::string& id) {
+    const auto found = store().Load(id);
+    if (!model_.contains(id)) {
+      ASSERT_EQ(found.status().code(), absl::StatusCode::kNotFound) << found.status();
+      return;
+    }
+    ASSERT_TRUE(found.ok()) << found.status();
+    ASSERT_EQ(Difference(found->record, model_[id].record), "");
+    ASSERT_EQ(found->tokens, model_[id].tokens);
+  }
+
+  void CheckAll() {
+    std::vector<std::string> damaged;
+    const auto page = store().List("", 1000, {}, &damaged);
+    ASSERT_TRUE(page.ok());
+    ASSERT_THAT(damaged, IsEmpty());
+    ASSERT_EQ(page->size(), model_.size());
+    auto expected = model_.begin();
+    for (const SessionRecord& record : *page) {
+      ASSERT_EQ(Difference(record, expected->second.record), "");
+      CheckOne((expected++)->first);
+    }
+  }
+
+  void Reopen() {
+    fixture().Reopen();
+    fences_.clear();
+    CheckAll();
+  }
+
+  // A model of Expire, at a time that lets some go.
+  void Expire() {
+    std::vector<SessionStore::Lease> leases;
+    for (const auto& [id, fence] : fences_) leases.push_back({id, fence});
+    ASSERT_TRUE(store().Release(leases).ok());
+    fences_.clear();
+    const absl::Time now = absl::FromUnixSeconds(random_() % 6'000'000'000 / 8);
+    std::vector<std::string> gone;
+    for (const auto& [id, session] : model_) {
+      const SessionMetadata& metadata = session.record.metadata;
+      if (metadata.ttl && metadata.last_use_time + *metadata.ttl <= now) gone.push_back(id);
+    }
+    ASSERT_THAT(store().Expire(now).value(), ::testing::UnorderedElementsAreArray(gone));
+    for (const std::string& id : gone) model_.erase(id);
+  }
+
+  std::mt19937_64 random_{4};
+  std::map<std::string, Expected> model_;
+  std::map<std::string, Fence> fences_;
+};
+
+TEST_P(RandomOperationsTest, AgreeWithANaiveStore) {
+  for (int i = 0; i < 4000 && !HasFatalFailure(); ++i) {
+    const uint64_t dice = random_() % 100;
+    if (dice == 0) {
+      Reopen();
+    } else if (dice < 3) {
+      Expire();
+    } else if (dice < 40) {
+      CheckOne(AnyId());
+    } else {
+      RandomWrite();
+    }
+  }
+  CheckAll();
+}
+
+INSTANTIATE_TEST_SUITE_P(Sqlite, SessionStoreTest, ::testing::Values(&testing::MakeSqliteFixture));
+INSTANTIATE_TEST_SUITE_P(Sqlite, RandomOperationsTest,
+                         ::testing::Values(&testing::MakeSqliteFixture));
+INSTANTIATE_TEST_SUITE_P(Redis, SessionStoreTest, ::testing::Values(&testing::MakeRedisFixture));
+INSTANTIATE_TEST_SUITE_P(Redis, RandomOperationsTest,
+                         ::testing::Values(&testing::MakeRedisFixture));
+
+}  // namespace
+}  // namespace kvasir
