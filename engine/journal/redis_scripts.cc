@@ -78,20 +78,18 @@ if not Is(RunsKey(id), 'list') then
 end
 )lua";
 
-// THE RULE: what lets a write through. The stored fence must be the writer's: nobody has acquired
-// the session since. The stored version must be the one that it was made from. Where the stored
-// state was made by this very write, it came twice: nothing is left to do. That a lease has ended
+// THE RULE: what lets a write through. Where the stored state was made by this very write, it came
+// twice: nothing is left to do. The stored fence must be the writer's: nobody has acquired the
+// session since. The stored version must be the one that it was made from. That a lease has ended
 // matters not, as long as nobody has taken it.
+// A write that is sent again and does not fit may have happened the first time, before what has
+// happened since: nobody can tell.
 constexpr std::string_view kWriteRule = R"lua(
 local write, fence, version = ARGV[2], ARGV[3], ARGV[4]
 local stored = redis.call('HMGET', RecordKey(id), 'fence', 'version', 'write', 'runs')
-if not stored[1] then
-  if Exists(id) then return {'DAMAGED', 'metadata'} end
-  return {'GONE'}
-end
-if stored[1] ~= fence then return {'STALE'} end
-if stored[3] == write then return {'OK', fence} end
-if stored[2] ~= version then return {'STALE'} end
+if not stored[1] and Exists(id) then return {'DAMAGED', 'metadata'} end
+if stored[3] == write then return {'OK'} end
+if stored[1] ~= fence or stored[2] ~= version then return {AGAIN and 'UNKNOWN' or 'STALE'} end
 )lua";
 
 // ARGV: id, write, owner, lease, record, expiry, count of runs, runs.
@@ -100,17 +98,23 @@ constexpr std::string_view kCreate = R"lua(
 local id, write, owner, lease, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[7]
 if Exists(id) then
   if not Is(RecordKey(id), 'hash') then return {'EXISTS'} end
-  local stored = redis.call('HMGET', RecordKey(id), 'write', 'fence')
+  local stored = redis.call('HMGET', RecordKey(id), 'write', 'first_fence')
   if stored[1] == write then return {'OK', stored[2]} end
-  return {'EXISTS'}
+  return {AGAIN and 'UNKNOWN' or 'EXISTS'}
 end
 local fence = NextFence()
 redis.call('HSET', RecordKey(id), 'record', ARGV[5], 'version', '1', 'runs', count,
-  'write', write, 'fence', fence, 'owner', owner, 'lease_until', Digits(NowMs() + lease))
+  'write', write, 'first_fence', fence, 'fence', fence, 'owner', owner,
+  'lease_until', Digits(NowMs() + lease))
 Push(id, 8, tonumber(count))
 redis.call('ZADD', IDS, 0, id)
 SetExpiry(id, ARGV[6])
 return {'OK', fence}
+)lua";
+
+// Before the rule: a call that changes nothing cannot have done it before.
+constexpr std::string_view kChangesNothing = R"lua(
+AGAIN = false
 )lua";
 
 // ARGV: id, write, fence, version, count of runs from the end.
@@ -129,18 +133,18 @@ redis.call('HSET', RecordKey(id), 'record', ARGV[6], 'version', ARGV[7], 'write'
 if gone > 0 then redis.call('LTRIM', runs, 0, -gone - 1) end
 Push(id, 11, count)
 SetExpiry(id, ARGV[8])
-return {'OK', fence}
+return {'OK'}
 )lua";
 
 // Before the rule: of a deletion nothing remains that could tell it from another's.
 constexpr std::string_view kDeletedBefore = R"lua(
-if AGAIN and not Exists(id) then return {'OK', ARGV[3]} end
+if AGAIN and not Exists(id) then return {'OK'} end
 )lua";
 
 // ARGV: id, write, fence, version.
 constexpr std::string_view kDelete = R"lua(
 Remove(id)
-return {'OK', fence}
+return {'OK'}
 )lua";
 
 // ARGV: id, the record's bytes as they were found when it was seen to be damaged.
@@ -225,7 +229,7 @@ return Collect(redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', ARGV[1], 'LIMIT', ARG
 
 // ARGV: id, lease, the write that made it idle so long.
 constexpr std::string_view kExpire = R"lua(
-if not Exists(id) then return {AGAIN and 'OK' or 'GONE'} end
+if not Exists(id) then return {AGAIN and 'OK' or 'STALE'} end
 local stored = redis.call('HMGET', RecordKey(id), 'write', 'lease_until')
 if stored[1] ~= ARGV[3] or IsHeld(stored[2], tonumber(ARGV[2])) then return {'STALE'} end
 Remove(id)
@@ -244,7 +248,7 @@ std::string Script(Parts... parts) {
 std::vector<std::string> RedisScriptTexts() {
   return {
       Script(kCreate),
-      Script(kOneSession, kWriteRule, kTail),
+      Script(kOneSession, kChangesNothing, kWriteRule, kTail),
       Script(kOneSession, kWriteRule, kUpdate),
       Script(kOneSession, kDeletedBefore, kWriteRule, kDelete),
       Script(kDeleteDamaged),

@@ -9,7 +9,8 @@ namespace kvasir {
 // What Redis itself executes, in Lua, each script as one atomic step. A session ID is
 //
 //   kvasir:s:ID:record  hash: record (its bytes), version, runs (how many), write (which write made
-//                       it what it is), fence, owner, lease_until (ms of Redis' clock; 0: released)
+//                       it what it is), fence, first_fence (of its creation), owner, lease_until
+//                       (ms of Redis' clock; 0: released)
 //   kvasir:s:ID:runs    list of encoded runs of tokens, in their order
 //   kvasir:ids          sorted set of all ids, all of score 0: in the order of their bytes
 //   kvasir:expiry       sorted set of those with a ttl, by the time when they have been idle so

@@ -123,7 +123,11 @@ absl::Status RedisStore::StatusOf(const std::string& id, const redisReply& reply
   if (code == "DAMAGED") {
     return SessionDamaged(id, ElementText(reply, 1), "not there, or not what Kvasir writes there");
   }
-  if (code == "STALE" || code == "GONE") {
+  if (code == "UNKNOWN") {
+    return connection_.Failure(
+        absl::StrCat("the connection broke; whether session '", id, "' was written is not known"));
+  }
+  if (code == "STALE") {
     return absl::AbortedError(
         absl::StrCat("session '", id, "': another replica has written it since"));
   }

@@ -58,6 +58,61 @@ TEST(RedisFaults, AWriteWhoseReplyIsLostHappensOnce) {
   EXPECT_TRUE(absl::IsAborted(holder.Delete()));
 }
 
+// What another replica did between a write and its repetition.
+class RepetitionTest : public ::testing::Test {
+ protected:
+  RepetitionTest() : store_(Open(link_.url())), other_(Open(server_.url(), "b:1")) {}
+
+  // The status of `write` by the first store, whose connection breaks after it has happened and
+  // comes back after `meanwhile`.
+  template <typename Write, typename Meanwhile>
+  absl::Status Interrupted(Write write, Meanwhile meanwhile) {
+    absl::Status status;
+    link_.LoseNextReplyAndShut();
+    std::thread writer([&] { status = write(); });
+    link_.AwaitShut();
+    server_.Run({"HSET", "kvasir:s:s:record", "lease_until", "1"});
+    meanwhile();
+    link_.Open();
+    writer.join();
+    return status;
+  }
+
+  RedisServer server_;
+  RedisLink link_{server_.port()};
+  std::unique_ptr<RedisStore> store_, other_;
+  SessionHolder holder_{*store_, "s"}, taker_{*other_, "s"};
+};
+
+TEST_F(RepetitionTest, ACreationThatOthersTookOverHasHappenedUnderItsOwnFence) {
+  ASSERT_TRUE(
+      Interrupted([&] { return holder_.Create({1}); }, [&] { ASSERT_TRUE(taker_.Acquire().ok()); })
+          .ok());
+  EXPECT_LT(holder_.fence, taker_.fence);
+  EXPECT_TRUE(absl::IsAborted(holder_.Append({2})));
+  EXPECT_TRUE(taker_.Append({3}).ok());
+}
+
+TEST_F(RepetitionTest, AWriteThatOthersTookOverHasHappened) {
+  ASSERT_TRUE(holder_.Create({1}).ok());
+  ASSERT_TRUE(
+      Interrupted([&] { return holder_.Append({2}); }, [&] { ASSERT_TRUE(taker_.Acquire().ok()); })
+          .ok());
+  EXPECT_EQ(taker_.tokens, (Tokens{1, 2}));
+  EXPECT_TRUE(absl::IsAborted(holder_.Append({3})));
+}
+
+TEST_F(RepetitionTest, AWriteThatOthersWroteBehindIsNotSaidToBeRefused) {
+  ASSERT_TRUE(holder_.Create({1}).ok());
+  const auto status = Interrupted([&] { return holder_.Append({2}); },
+                                  [&] {
+                                    ASSERT_TRUE(taker_.Acquire().ok());
+                                    ASSERT_TRUE(taker_.Append({3}).ok());
+                                  });
+  EXPECT_EQ(DetailOf(status).reason, "STORE") << status;
+  EXPECT_EQ(StoredTokens(*store_, "s"), (Tokens{1, 2, 3}));
+}
+
 TEST(RedisFaults, OtherCallsAreRepeatedToo) {
   RedisServer server;
   RedisLink link(server.port());

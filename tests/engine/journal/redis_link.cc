@@ -65,11 +65,24 @@ std::string RedisLink::url() const { return "redis://127.0.0.1:" + std::to_strin
 
 void RedisLink::LoseNextReply() { trouble_ = Trouble::kLoseReply; }
 
+void RedisLink::LoseNextReplyAndShut() { trouble_ = Trouble::kLoseReplyAndShut; }
+
+void RedisLink::AwaitShut() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return is_shut_; });
+}
+
+void RedisLink::Open() {
+  const std::lock_guard lock(mutex_);
+  is_shut_ = false;
+  changed_.notify_all();
+}
+
 void RedisLink::HoldNextRequest() { trouble_ = Trouble::kHoldRequest; }
 
 void RedisLink::DeliverHeld() {
   std::unique_lock lock(mutex_);
-  held_changed_.wait(lock, [&] { return held_server_ >= 0; });
+  changed_.wait(lock, [&] { return held_server_ >= 0; });
   KVASIR_CHECK(SendAll(held_server_, held_request_));
   KVASIR_CHECK(!Receive(held_server_).empty());
   close(held_server_);
@@ -85,6 +98,8 @@ void RedisLink::Serve() {
     if (client < 0) continue;
     Carry(client);
     close(client);
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !is_shut_; });
   }
 }
 
@@ -113,7 +128,7 @@ bool RedisLink::CarryRequest(int client, int server) {
     const std::lock_guard lock(mutex_);
     held_request_ = std::move(request);
     held_server_ = server;
-    held_changed_.notify_all();
+    changed_.notify_all();
     return false;
   }
   if (!asked_) ++round_trips_;
@@ -127,6 +142,13 @@ bool RedisLink::CarryReply(int client, int server) {
   asked_ = false;
   if (trouble_ == Trouble::kLoseReply) {
     trouble_ = Trouble::kNone;
+    return false;
+  }
+  if (trouble_ == Trouble::kLoseReplyAndShut) {
+    trouble_ = Trouble::kNone;
+    const std::lock_guard lock(mutex_);
+    is_shut_ = true;
+    changed_.notify_all();
     return false;
   }
   return SendAll(client, reply);

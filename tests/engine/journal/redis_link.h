@@ -22,6 +22,10 @@ class RedisLink {
 
   // The next request reaches Redis; the connection is cut when the reply comes.
   void LoseNextReply();
+  // The same, and nothing goes through until Open(). AwaitShut: until the reply has come.
+  void LoseNextReplyAndShut();
+  void AwaitShut();
+  void Open();
   // The next request stays on its way, and the client's connection is cut.
   void HoldNextRequest();
   // It arrives after all, and Redis has answered it when this returns.  REQUIRES: one is held.
@@ -31,7 +35,7 @@ class RedisLink {
   int round_trips() const { return round_trips_; }
 
  private:
-  enum class Trouble { kNone, kLoseReply, kHoldRequest };
+  enum class Trouble { kNone, kLoseReply, kLoseReplyAndShut, kHoldRequest };
 
   void Serve();
   void Carry(int client);
@@ -46,7 +50,8 @@ class RedisLink {
   std::atomic<int> round_trips_ = 0;
   bool asked_ = false;  // the last that went through was a request
   std::mutex mutex_;
-  std::condition_variable held_changed_;
+  std::condition_variable changed_;
+  bool is_shut_ = false;
   int held_server_ = -1;
   std::string held_request_;
   std::thread thread_;

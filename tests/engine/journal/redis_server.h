@@ -30,7 +30,7 @@ class RedisServer {
   // redis://[:PASSWORD@]127.0.0.1:PORT/DB
   std::string url(int database = 0) const;
 
-  void Kill();   // at once, as when its machine dies
+  void Kill();  // at once, as when its machine dies
   // Again, on the same port and data.  REQUIRES: called by a thread that outlives the server: it
   // is killed with the thread, so that none survives a test that has crashed.
   void Start();
