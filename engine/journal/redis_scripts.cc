@@ -84,6 +84,7 @@ end
 // matters not, as long as nobody has taken it.
 // A write that is sent again and does not fit may have happened the first time, before what has
 // happened since: nobody can tell.
+// All behaviours of this rule in the small: tests/engine/journal/ownership_model.h.
 constexpr std::string_view kWriteRule = R"lua(
 local write, fence, version = ARGV[2], ARGV[3], ARGV[4]
 local stored = redis.call('HMGET', RecordKey(id), 'fence', 'version', 'write', 'runs')

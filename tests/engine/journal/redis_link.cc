@@ -54,6 +54,7 @@ RedisLink::RedisLink(int server_port) : server_port_(server_port) {
 }
 
 RedisLink::~RedisLink() {
+  Open();
   close(stop_[1]);
   thread_.join();
   close(stop_[0]);
