@@ -59,6 +59,8 @@ absl::Status SqliteDatabase::Lock() {
 }
 
 absl::Status SqliteDatabase::Connect(const char* vfs) {
+  struct stat file {};
+  existed_ = stat(path_.c_str(), &file) == 0;
   constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
   if (sqlite3_open_v2(path_.c_str(), &connection_, kFlags, vfs) != SQLITE_OK) return Error();
   if (sqlite3_db_readonly(connection_, "main") == 1) {
@@ -102,13 +104,12 @@ SqliteDatabase::~SqliteDatabase() {
 
 bool SqliteDatabase::made_before() const {
   struct stat lock {};
-  struct stat file {};
-  return fstat(lock_, &lock) == 0 && lock.st_size > 0 && stat(path_.c_str(), &file) == 0;
+  return existed_ && fstat(lock_, &lock) == 0 && lock.st_size > 0;
 }
 
 absl::Status SqliteDatabase::RememberMade() {
-  if (ftruncate(lock_, 0) == 0 && pwrite(lock_, kMade.data(), kMade.size(), 0) == kMade.size() &&
-      fsync(lock_) == 0) {
+  if (made_before() ||
+      (pwrite(lock_, kMade.data(), kMade.size(), 0) == kMade.size() && fsync(lock_) == 0)) {
     return absl::OkStatus();
   }
   return SqliteStoreError(path_,
@@ -131,13 +132,9 @@ absl::StatusOr<int64_t> SqliteDatabase::Number(const char* sql) {
 }
 
 absl::Status SqliteDatabase::Error() const {
-  const int system = connection_ == nullptr ? 0 : sqlite3_system_errno(connection_);
-  std::string why = connection_ == nullptr ? "out of memory" : sqlite3_errmsg(connection_);
-  const int code = sqlite3_errcode(connection_) & 0xff;
-  if (system != 0 && (code == SQLITE_IOERR || code == SQLITE_CANTOPEN || code == SQLITE_FULL)) {
-    absl::StrAppend(&why, " (", strerror(system), ")");
-  }
-  return SqliteStoreError(path_, why);
+  if (connection_ == nullptr) return SqliteStoreError(path_, "out of memory");
+  return SqliteStoreError(path_, absl::StrCat(sqlite3_errmsg(connection_), " (SQLite's error ",
+                                              sqlite3_extended_errcode(connection_), ")"));
 }
 
 absl::Status SqliteStatement::Prepare(SqliteDatabase& database, const char* sql) {

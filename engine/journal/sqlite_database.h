@@ -26,7 +26,8 @@ class SqliteDatabase {
   SqliteDatabase(const SqliteDatabase&) = delete;
   SqliteDatabase& operator=(const SqliteDatabase&) = delete;
 
-  // Whether a database has been made at this path before, and the file is still there.
+  // Whether RememberMade was called for this path before, and the file was still there: where it
+  // is empty, it has lost what it had. PATH-lock remembers.
   bool made_before() const;
   absl::Status RememberMade();
 
@@ -49,6 +50,7 @@ class SqliteDatabase {
 
   std::string path_;
   int lock_ = -1;
+  bool existed_ = false;
   sqlite3* connection_ = nullptr;
 };
 

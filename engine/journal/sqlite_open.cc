@@ -34,6 +34,11 @@ absl::Status Refused(const std::string& path, std::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat("session store '", path, "': ", std::string(why)));
 }
 
+absl::Status BadStructure(const std::string& path, std::string_view why) {
+  return SqliteStoreError(path, absl::StrCat("is damaged (", std::string(why), "); `sqlite3 ", path,
+                                             " .recover` saves what is there"));
+}
+
 }  // namespace
 
 uint64_t SqliteStore::Totals::Of(std::string_view id) {
@@ -102,7 +107,7 @@ absl::Status SqliteStore::PrepareStatements() {
 
 absl::Status SqliteStore::CheckSessions() {
   const std::string& path = database_->path();
-  // The order of keys, and that no byte of the tree's pages is unaccounted for.
+  // That no byte of the tree's pages is unaccounted for; it does not look at the order of keys.
   SqliteStatement check;
   if (const auto status = check.Prepare(*database_, "PRAGMA quick_check('sessions')");
       !status.ok()) {
@@ -110,18 +115,18 @@ absl::Status SqliteStore::CheckSessions() {
   }
   SqliteQuery structure(check);
   if (!structure.Next()) return structure.status();
-  if (structure.Bytes(0) != "ok") {
-    return SqliteStoreError(
-        path, absl::StrCat("is damaged (", std::string(structure.Bytes(0)), "); `sqlite3 ", path,
-                           " .recover` saves what is there"));
-  }
+  if (structure.Bytes(0) != "ok") return BadStructure(path, structure.Bytes(0));
   SqliteQuery rows(list_);
   rows.Text(1, "");
+  std::string last_key;
   while (rows.Next()) {
     const bool text = rows.IsText(0);  // nothing else is found by its id
     const std::string_view key = rows.Bytes(0);
     const std::string id = IdInRecord(rows.Bytes(1));
     if (!text || (!id.empty() && id != key)) misplaced_.emplace(id.empty() ? key : id, key);
+    // Out of order, a look-up could pass by any of them.
+    if (key <= last_key) return BadStructure(path, "ids are out of order");
+    last_key = key;
     ++totals_.sessions;
     totals_.ids += Totals::Of(id.empty() ? key : id);
   }

@@ -25,7 +25,10 @@ namespace kvasir {
 //   tell any more which sessions there are, and writing would do more harm. `sqlite3 PATH .recover`
 //   saves what is there. Damage within a record is that session's alone, and so is damage to
 //   tokens, which is found when they are read.
-// - No wrong tokens are ever given out, and no session is shorter than it was or missing.
+// - No wrong tokens are ever given out, and no session is shorter than it was or missing. That
+//   holds, too, where the disk has lost the writing of one page, since the record and the tokens do
+//   not fit each other then. Only what involves no tokens can be as it was before: what List shows,
+//   and a change of metadata alone.
 // - The log (PATH-wal) is there while the store is open and after a crash. Each of its transactions
 //   has a checksum over all before it; where that does not fit, SQLite takes the log to have ended
 //   there, as after a power loss. So damage to the log of a store that crashed can take back the

@@ -1,0 +1,228 @@
+#include "engine/journal/journal.h"
+
+#include <memory>
+#include <set>
+#include <span>
+#include <utility>
+
+namespace kvasir {
+
+Journal::Journal(std::unique_ptr<SessionStore> store, absl::AnyInvocable<void(Task)> post,
+                 absl::AnyInvocable<void(const std::string& id)> lost, absl::Duration renewal)
+    : store_(std::move(store)),
+      post_(std::move(post)),
+      lost_(std::make_shared<Lost>(std::move(lost))),
+      renewal_(absl::ToChronoNanoseconds(renewal)),
+      next_renewal_(Clock::now() + renewal_),
+      thread_([this] { Loop(); }) {}
+
+Journal::~Journal() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+// --- the owner's side ---
+
+void Journal::Enqueue(Operation operation) {
+  waiting_.fetch_add(1, std::memory_order_relaxed);
+  {
+    const std::lock_guard lock(mutex_);
+    queue_.push_back(std::move(operation));
+  }
+  wake_.notify_one();
+}
+
+void Journal::Enqueue(Task run) {
+  Operation operation;
+  operation.run = std::move(run);
+  Enqueue(std::move(operation));
+}
+
+void Journal::Write(SessionWrite write, Done<SessionWrite&&> done) {
+  Operation operation;
+  operation.write = std::move(write);
+  operation.written = std::move(done);
+  Enqueue(std::move(operation));
+}
+
+void Journal::Acquire(std::string id, std::optional<uint64_t> known,
+                      Done<absl::StatusOr<OwnedSession>> done) {
+  Enqueue([this, id = std::move(id), known, done = std::move(done)]() mutable {
+    auto session = store_->Acquire(id, known);
+    if (session.ok()) NoteLease(id, session->fence);
+    post_([done = std::move(done), session = std::move(session)]() mutable {
+      done(std::move(session));
+    });
+  });
+}
+
+void Journal::Load(std::string id, Done<absl::StatusOr<StoredSession>> done) {
+  Enqueue([this, id = std::move(id), done = std::move(done)]() mutable {
+    post_([done = std::move(done), session = store_->Load(id)]() mutable {
+      done(std::move(session));
+    });
+  });
+}
+
+void Journal::List(std::string after, size_t count, std::map<std::string, std::string> labels,
+                   Done<absl::StatusOr<Page>> done) {
+  Enqueue([this, after = std::move(after), count, labels = std::move(labels),
+           done = std::move(done)]() mutable {
+    absl::StatusOr<Page> page = Page();
+    auto records = store_->List(after, count, labels, &page->damaged);
+    if (records.ok()) {
+      page->records = *std::move(records);
+    } else {
+      page = records.status();
+    }
+    post_([done = std::move(done), page = std::move(page)]() mutable { done(std::move(page)); });
+  });
+}
+
+void Journal::Expire(absl::Time now, Done<absl::StatusOr<std::vector<std::string>>> done) {
+  Enqueue([this, now, done = std::move(done)]() mutable {
+    auto expired = store_->Expire(now);
+    if (expired.ok()) {
+      for (const std::string& id : *expired) leases_.erase(id);
+    }
+    post_([done = std::move(done), expired = std::move(expired)]() mutable {
+      done(std::move(expired));
+    });
+  });
+}
+
+void Journal::LetLapse(std::string id) {
+  Enqueue([this, id = std::move(id)] {
+    if (const auto lease = leases_.find(id); lease != leases_.end()) lease->second.held = false;
+  });
+}
+
+void Journal::Release(std::string id) {
+  Enqueue([this, id = std::move(id)] {
+    const auto lease = leases_.find(id);
+    if (lease == leases_.end()) return;
+    const SessionStore::Lease released = {id, lease->second.fence};
+    leases_.erase(lease);
+    (void)store_->Release({&released, 1});  // a lease that cannot be released ends by itself
+  });
+}
+
+void Journal::Flush(Task done) {
+  Enqueue([this, done = std::move(done)]() mutable { post_(std::move(done)); });
+}
+
+Journal::Stats Journal::stats() const {
+  return {groups_.load(std::memory_order_relaxed), writes_.load(std::memory_order_relaxed),
+          static_cast<double>(write_nanoseconds_.load(std::memory_order_relaxed)) * 1e-9,
+          waiting_.load(std::memory_order_relaxed)};
+}
+
+// --- the journal's thread ---
+
+void Journal::Loop() {
+  std::vector<Operation> operations;
+  while (Take(operations)) {
+    RenewIfDue();
+    for (size_t next = 0; next < operations.size();) {
+      const size_t first = next;
+      next = DoNext(operations, first);
+      waiting_.fetch_sub(next - first, std::memory_order_relaxed);
+      RenewIfDue();  // however long the queue is
+    }
+  }
+  ReleaseAll();
+}
+
+bool Journal::Take(std::vector<Operation>& operations) {
+  operations.clear();
+  std::unique_lock lock(mutex_);
+  const auto some = [this] { return ending_ || !queue_.empty(); };
+  if (leases_.empty()) {
+    wake_.wait(lock, some);
+  } else {
+    wake_.wait_until(lock, next_renewal_, some);
+  }
+  operations.swap(queue_);
+  return !operations.empty() || !ending_;
+}
+
+size_t Journal::DoNext(std::vector<Operation>& operations, size_t first) {
+  if (!operations[first].write) {
+    operations[first].run();
+    return first + 1;
+  }
+  std::set<std::string> sessions;
+  size_t end = first;
+  while (end < operations.size() && operations[end].write &&
+         sessions.insert(operations[end].write->record.metadata.id).second) {
+    ++end;
+  }
+  DoWrites(std::span(operations).subspan(first, end - first));
+  return end;
+}
+
+void Journal::DoWrites(std::span<Operation> group) {
+  std::vector<SessionWrite> writes;
+  writes.reserve(group.size());
+  for (Operation& operation : group) writes.push_back(*std::move(operation.write));
+  const Clock::time_point start = Clock::now();
+  store_->Write(writes);
+  const std::chrono::nanoseconds spent = Clock::now() - start;
+  groups_.fetch_add(1, std::memory_order_relaxed);
+  writes_.fetch_add(writes.size(), std::memory_order_relaxed);
+  write_nanoseconds_.fetch_add(spent.count(), std::memory_order_relaxed);
+
+  std::vector<Done<SessionWrite&&>> callbacks;
+  callbacks.reserve(group.size());
+  for (size_t i = 0; i < group.size(); ++i) {
+    const SessionWrite& write = writes[i];
+    if (write.status.ok()) {
+      const std::string& id = write.record.metadata.id;
+      if (write.kind == SessionWrite::Kind::kCreate) NoteLease(id, write.new_fence);
+      if (write.kind == SessionWrite::Kind::kDelete) leases_.erase(id);
+    }
+    callbacks.push_back(std::move(group[i].written));
+  }
+  post_([callbacks = std::move(callbacks), writes = std::move(writes)]() mutable {
+    for (size_t i = 0; i < writes.size(); ++i) callbacks[i](std::move(writes[i]));
+  });
+}
+
+void Journal::NoteLease(const std::string& id, Fence fence) {
+  leases_[id] = {fence, true, Clock::now()};
+}
+
+void Journal::RenewIfDue() {
+  const Clock::time_point now = Clock::now();
+  if (now < next_renewal_) return;
+  next_renewal_ = now + renewal_;
+  const Clock::duration lease_time = absl::ToChronoNanoseconds(SessionStore::kLease);
+  std::erase_if(leases_, [&](const auto& lease) {
+    return !lease.second.held && now - lease.second.taken_or_renewed > lease_time;
+  });
+  std::vector<SessionStore::Lease> held;
+  for (const auto& [id, lease] : leases_) {
+    if (lease.held) held.push_back({id, lease.fence});
+  }
+  if (held.empty()) return;
+  auto lost = store_->Renew(held);
+  if (!lost.ok()) return;  // tried again in time; who has really lost one learns it at a write
+  for (const SessionStore::Lease& lease : held) leases_[lease.id].taken_or_renewed = now;
+  for (const std::string& id : *lost) leases_.erase(id);
+  if (lost->empty()) return;
+  post_([callback = lost_, lost = *std::move(lost)] {
+    for (const std::string& id : lost) (*callback)(id);
+  });
+}
+
+void Journal::ReleaseAll() {
+  std::vector<SessionStore::Lease> leases;
+  for (const auto& [id, lease] : leases_) leases.push_back({id, lease.fence});
+  if (!leases.empty()) (void)store_->Release(leases);
+}
+
+}  // namespace kvasir

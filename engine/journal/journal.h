@@ -1,0 +1,133 @@
+#ifndef KVASIR_ENGINE_JOURNAL_JOURNAL_H_
+#define KVASIR_ENGINE_JOURNAL_JOURNAL_H_
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "engine/journal/session_store.h"
+
+namespace kvasir {
+
+// The thread before a SessionStore: its owner posts operations and never waits for a disk.
+//
+// Operations happen in the order in which they were posted. All writes that wait behind each other
+// are one store.Write: what arrives while one is being made durable becomes the next. Two writes of
+// one session are never in the same.
+//
+// Leases are the journal's own: a session's lease is held, and renewed in time, from a successful
+// Acquire or creation until LetLapse, Release, deletion or loss.
+class Journal {
+ public:
+  using Task = absl::AnyInvocable<void()>;
+  template <typename Result>
+  using Done = absl::AnyInvocable<void(Result)>;
+
+  // Three fit in a lease: one may fail and be tried again.
+  static constexpr absl::Duration kRenewal = absl::Milliseconds(1500);
+
+  // All callbacks are handed to `post`, on the journal's thread, to be run on the owner's. `lost`:
+  // another replica has taken the session though its lease was held here.
+  Journal(std::unique_ptr<SessionStore> store, absl::AnyInvocable<void(Task)> post,
+          absl::AnyInvocable<void(const std::string& id)> lost, absl::Duration renewal = kRenewal);
+  // Does all that was posted, releases every lease and ends the thread. `post` may be called until
+  // it returns.
+  ~Journal();
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+
+  // --- from the owner's thread ---
+
+  // `done` gets the write back, with what came of it.
+  void Write(SessionWrite write, Done<SessionWrite&&> done);
+  void Acquire(std::string id, std::optional<uint64_t> known,
+               Done<absl::StatusOr<OwnedSession>> done);
+  void Load(std::string id, Done<absl::StatusOr<StoredSession>> done);
+  struct Page {
+    std::vector<SessionRecord> records;
+    std::vector<std::string> damaged;  // ids
+  };
+  void List(std::string after, size_t count, std::map<std::string, std::string> labels,
+            Done<absl::StatusOr<Page>> done);
+  void Expire(absl::Time now, Done<absl::StatusOr<std::vector<std::string>>> done);
+  // The session is not in use any more: its lease is this replica's until it ends by itself.
+  void LetLapse(std::string id);
+  // Others may take the session at once. Nothing where there is no lease.
+  void Release(std::string id);
+  // Runs when all that was posted before has been done, and its callbacks are posted.
+  void Flush(Task done);
+
+  // --- from any thread ---
+
+  struct Stats {
+    uint64_t groups = 0;       // calls of store.Write
+    uint64_t writes = 0;       // in them
+    double write_seconds = 0;  // spent in them
+    uint64_t waiting = 0;      // operations posted and not done yet
+  };
+  Stats stats() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  struct Operation {
+    // A write, or anything else.
+    std::optional<SessionWrite> write;
+    Done<SessionWrite&&> written;
+    Task run;
+  };
+  struct Lease {
+    Fence fence = 0;
+    bool held = true;
+    Clock::time_point taken_or_renewed;
+  };
+
+  void Enqueue(Operation operation);
+  void Enqueue(Task run);
+
+  // --- on the journal's thread ---
+  void Loop();
+  // Waits for operations, or until leases are to be renewed. False: the end.
+  bool Take(std::vector<Operation>& operations);
+  // Does the operations from `first` on that belong together; returns the first one after them.
+  size_t DoNext(std::vector<Operation>& operations, size_t first);
+  void DoWrites(std::span<Operation> group);
+  void NoteLease(const std::string& id, Fence fence);
+  void RenewIfDue();
+  void ReleaseAll();
+
+  const std::unique_ptr<SessionStore> store_;
+  absl::AnyInvocable<void(Task)> post_;
+  using Lost = absl::AnyInvocable<void(const std::string& id)>;
+  const std::shared_ptr<Lost> lost_;  // what was posted may outlive the journal
+  const Clock::duration renewal_;
+
+  std::map<std::string, Lease> leases_;  // the journal's thread alone
+  Clock::time_point next_renewal_;
+
+  std::atomic<uint64_t> groups_ = 0, writes_ = 0, waiting_ = 0;
+  std::atomic<int64_t> write_nanoseconds_ = 0;
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<Operation> queue_;
+  bool ending_ = false;
+
+  std::thread thread_;
+};
+
+}  // namespace kvasir
+
+#endif  // KVASIR_ENGINE_JOURNAL_JOURNAL_H_
