@@ -71,14 +71,18 @@ absl::Status RedisConnection::Failure(std::string_view what) const {
 
 absl::StatusOr<std::vector<RedisReply>> RedisConnection::Run(std::span<const RedisCall> calls) {
   const Deadline deadline = steady_clock::now() + kPatience;
+  bool was_sent = false;
   for (int attempt = 0;; ++attempt) {
     std::vector<RedisReply> replies;
     Outcome outcome = context_ != nullptr ? Outcome::kDone : Connect(deadline);
-    if (outcome == Outcome::kDone) outcome = Attempt(calls, attempt > 0, deadline, &replies);
+    if (outcome == Outcome::kDone) {
+      outcome = Attempt(calls, was_sent, deadline, &replies);
+      was_sent = true;
+    }
     if (outcome == Outcome::kDone) return replies;
     context_ = nullptr;
-    if (outcome == Outcome::kRefused || steady_clock::now() >= deadline)
-      return Failure(last_error_);
+    const bool gives_up = outcome == Outcome::kRefused || steady_clock::now() >= deadline;
+    if (gives_up) return Failure(last_error_);
     Backoff(attempt, deadline);
   }
 }

@@ -20,9 +20,9 @@
 
 namespace kvasir {
 
-// Sessions in one Redis (6 or newer, no Cluster), shared by all replicas; redis_scripts.h says how
-// they lie there. Every change is one script, so it happens wholly or not at all; all leases are
-// by Redis' own clock.
+// Sessions in one Redis (tested with 7.0; no Cluster), shared by all replicas; redis_scripts.h says
+// how they lie there. Every change is one script, so it happens wholly or not at all; all leases
+// are by Redis' own clock.
 //
 // - A session is written by whoever acquired it last, and by nobody else: each Acquire gives a new
 //   fence, to its own replica as well. So a write of which the store did not learn the outcome

@@ -144,7 +144,8 @@ class Explorer {
   // --- what can happen ---
 
   void Expand(const State& state) {
-    for (uint8_t c = 0; c < scope_.clients.size(); ++c) {
+    const auto clients = static_cast<uint8_t>(scope_.clients.size());
+    for (uint8_t c = 0; c < clients; ++c) {
       for (uint8_t r = 0; r < scope_.replicas; ++r) Ask(state, c, r);
     }
     for (WriteName name = 1; name <= kMostWrites; ++name) {

@@ -169,7 +169,7 @@ TEST_F(RedisDamageTest, FlippedBits) {
     std::string value;
     const bool in_runs = flip % 3 == 0;
     const std::string run = std::to_string(random_() % 3);
-    const std::string field = fields[random_() % fields.size()];
+    const std::string& field = fields[random_() % fields.size()];
     value = server_.Run(in_runs ? std::vector<std::string>{"LINDEX", kRuns, run}
                                 : std::vector<std::string>{"HGET", kRecord, field});
     const size_t bit = random_() % (value.size() * 8);
