@@ -74,18 +74,19 @@ absl::Status SqliteDatabase::Connect(const char* vfs) {
     return absl::InvalidArgumentError(
         absl::StrCat("session store '", path_, "': is not an SQLite database"));
   }
-  sqlite3_stmt* statement = nullptr;
-  std::string mode;
-  if (sqlite3_prepare_v2(connection_, "PRAGMA journal_mode=WAL", -1, &statement, nullptr) ==
-          SQLITE_OK &&
-      sqlite3_step(statement) == SQLITE_ROW) {
-    mode = reinterpret_cast<const char*>(sqlite3_column_text(statement, 0));
-  }
-  const absl::Status error = Error();
-  sqlite3_finalize(statement);
-  if (mode.empty()) return error;
-  if (mode != "wal") {
-    return SqliteStoreError(path_, "its file system is not fit for a write-ahead log");
+  return absl::OkStatus();
+}
+
+absl::Status SqliteDatabase::StartLog() {
+  SqliteStatement statement;
+  const absl::Status prepared = statement.Prepare(*this, "PRAGMA journal_mode=WAL");
+  if (!prepared.ok()) return prepared;
+  {
+    SqliteQuery query(statement);
+    if (!query.Next()) return query.status();
+    if (query.Bytes(0) != "wal") {
+      return SqliteStoreError(path_, "its file system is not fit for a write-ahead log");
+    }
   }
   return Execute(
       "PRAGMA synchronous=FULL;"

@@ -18,13 +18,16 @@ namespace kvasir {
 // text.
 class SqliteDatabase {
  public:
-  // Locks PATH-lock and opens PATH in WAL mode, every commit synced. `vfs`: SQLite's name of the
-  // file system, null for the operating system's. INVALID_ARGUMENT where PATH cannot be a database.
+  // Locks PATH-lock and opens PATH, made where it is not there. `vfs`: SQLite's name of the file
+  // system, null for the operating system's. INVALID_ARGUMENT where PATH cannot be a database.
   static absl::StatusOr<std::unique_ptr<SqliteDatabase>> Open(const std::string& path,
                                                               const char* vfs);
   ~SqliteDatabase();
   SqliteDatabase(const SqliteDatabase&) = delete;
   SqliteDatabase& operator=(const SqliteDatabase&) = delete;
+
+  // From now on writes go to a write-ahead log, every commit synced. Changes the file.
+  absl::Status StartLog();
 
   // Whether RememberMade was called for this path before, and the file was still there: where it
   // is empty, it has lost what it had. PATH-lock remembers.

@@ -35,8 +35,11 @@ absl::Status Refused(const std::string& path, std::string_view why) {
 }
 
 absl::Status BadStructure(const std::string& path, std::string_view why) {
-  return SqliteStoreError(path, absl::StrCat("is damaged (", std::string(why), "); `sqlite3 ", path,
-                                             " .recover` saves what is there"));
+  // SQLite's answer has a title above it.
+  if (const size_t title = why.find('\n'); title != why.npos) why.remove_prefix(title + 1);
+  return SqliteStoreError(
+      path, absl::StrCat("is damaged and cannot be used: ", std::string(why),
+                         "; put a backup in its place, or what SQLite's tools can save of it"));
 }
 
 }  // namespace
@@ -71,14 +74,15 @@ absl::Status SqliteStore::PrepareSchema() {
                                                  "without both it and '",
                                                  path, "-lock' a new one would be made"));
     }
-    return database_->Execute(kSchema);
+    const absl::Status started = database_->StartLog();
+    return started.ok() ? database_->Execute(kSchema) : started;
   }
   if (*application != kApplicationId) return Refused(path, "is not a session store");
   if (*version != kSchemaVersion) {
     return Refused(path, absl::StrCat("was written by another version of Kvasir (its schema is ",
                                       *version, ", known is ", kSchemaVersion, ")"));
   }
-  return absl::OkStatus();
+  return database_->StartLog();
 }
 
 absl::Status SqliteStore::PrepareStatements() {

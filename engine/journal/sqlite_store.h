@@ -22,9 +22,9 @@ namespace kvasir {
 // What is promised where the file is damaged, below SQLite:
 // - Opening reads every record (not the tokens) and the structure of the sessions' table. Where
 //   that is damaged, or sessions are missing from it, the file is refused as a whole: nobody could
-//   tell any more which sessions there are, and writing would do more harm. `sqlite3 PATH .recover`
-//   saves what is there. Damage within a record is that session's alone, and so is damage to
-//   tokens, which is found when they are read.
+//   tell any more which sessions there are, and writing would do more harm. A backup (`sqlite3 PATH
+//   '.backup COPY'`, also while the store is open) is what helps then. Damage within a record is
+//   that session's alone, and so is damage to tokens, which is found when they are read.
 // - No wrong tokens are ever given out, and no session is shorter than it was or missing. That
 //   holds, too, where the disk has lost the writing of one page, since the record and the tokens do
 //   not fit each other then. Only what involves no tokens can be as it was before: what List shows,

@@ -178,7 +178,7 @@ class JournalTest : public ::testing::Test {
   }
   void RunAllPosted() {
     const size_t before = events_.size();
-    journal_->Flush([this] { events_.push_back("flushed"); });
+    journal_->Flush([this] { events_.emplace_back("flushed"); });
     while (events_.size() == before || events_.back() != "flushed") {
       RunUntilEvents(events_.size() + 1);
     }
@@ -205,7 +205,7 @@ TEST_F(JournalTest, OperationsHappenInOrder) {
   journal_->List("x", 3, {{"k", "v"}}, [this](absl::StatusOr<Journal::Page> page) {
     EXPECT_THAT(page->records, SizeIs(2));
     EXPECT_THAT(page->damaged, ElementsAre("bad"));
-    events_.push_back("listed");
+    events_.emplace_back("listed");
   });
   journal_->Expire(absl::FromUnixSeconds(9), Noting("expired"));
   Acquire("missing");

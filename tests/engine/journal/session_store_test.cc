@@ -26,7 +26,6 @@ using ::testing::IsEmpty;
 using testing::RandomRecord;
 using testing::RandomTokens;
 using testing::StoreFixture;
-using ::testing::UnorderedElementsAre;
 using Kind = SessionWrite::Kind;
 
 SessionRecord Record(const std::string& id) {

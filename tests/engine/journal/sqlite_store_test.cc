@@ -2,15 +2,16 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sqlite3.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <random>
@@ -29,7 +30,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::AllOf;
-using testing::Difference;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -46,6 +46,11 @@ SessionWrite Creation(const std::string& id, std::vector<int> tokens, std::mt199
   write.record.length = tokens.size();
   write.append = std::move(tokens);
   return write;
+}
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 class SqliteStoreTest : public ::testing::Test {
@@ -116,11 +121,18 @@ TEST_F(SqliteStoreTest, OneProcessOwnsTheFile) {
   EXPECT_TRUE(OpenSqliteStore(path()).ok());
 }
 
-TEST_F(SqliteStoreTest, AnOperatorMayReadMeanwhile) {
+TEST_F(SqliteStoreTest, ABackupCanBeMadeMeanwhile) {
   auto store = Open(path());
   ASSERT_TRUE(Create(*store, "a", {1, 2}).ok());
   const std::string copy = (directory_.path() / "copy.db").string();
-  Execute(path(), absl::StrCat("VACUUM INTO '", copy, "'"));
+  sqlite3 *from = nullptr, *to = nullptr;  // what `sqlite3 PATH '.backup COPY'` does
+  ASSERT_EQ(sqlite3_open(path().c_str(), &from), SQLITE_OK);
+  ASSERT_EQ(sqlite3_open(copy.c_str(), &to), SQLITE_OK);
+  sqlite3_backup* backup = sqlite3_backup_init(to, "main", from, "main");
+  EXPECT_EQ(sqlite3_backup_step(backup, -1), SQLITE_DONE);
+  EXPECT_EQ(sqlite3_backup_finish(backup), SQLITE_OK);
+  sqlite3_close(to);
+  sqlite3_close(from);
   ASSERT_TRUE(Create(*store, "b", {3}).ok());
   EXPECT_THAT(Open(copy)->Load("a")->tokens, ElementsAre(1, 2));
 }
@@ -132,7 +144,9 @@ TEST_F(SqliteStoreTest, WhatIsNoStoreIsRefusedAndLeftAlone) {
 
   const std::string other = (directory_.path() / "other.db").string();
   Execute(other, "CREATE TABLE sessions(id)");
+  const std::string before = ReadFile(other);
   ExpectRefused(absl::StatusCode::kInvalidArgument, other, "is not a session store");
+  EXPECT_EQ(ReadFile(other), before);
 
   ExpectRefused(absl::StatusCode::kUnavailable, directory_.path().string(), "unable to open");
   ExpectRefused(absl::StatusCode::kUnavailable, (directory_.path() / "no" / "folder").string(),
