@@ -40,7 +40,7 @@ struct OwnedSession {
   SessionRecord record;
   // Not set where the store's version is the one that the caller has: it knows the tokens.
   std::optional<std::vector<int>> tokens;
-  Fence fence = 0;
+  Fence fence = 0;  // in the place of the one that this replica had, which is void
   bool taken_over = false;  // another replica had owned it before
 };
 
@@ -76,7 +76,9 @@ struct SessionWrite {
 // not suffer from it.
 class SessionStore {
  public:
-  // A lease ends so long after it was last renewed, taken or written under.
+  // A lease ends so long after it was last renewed, taken or written under. Its holder counts from
+  // before the call that did so: from then on others may have the session, and what is in memory
+  // may be old. It may still try to write: a write that does not fit is refused.
   static constexpr absl::Duration kLease = absl::Seconds(5);
 
   virtual ~SessionStore() = default;

@@ -460,6 +460,9 @@ TEST_P(RandomOperationsTest, AgreeWithANaiveStore) {
 INSTANTIATE_TEST_SUITE_P(Sqlite, SessionStoreTest, ::testing::Values(&testing::MakeSqliteFixture));
 INSTANTIATE_TEST_SUITE_P(Sqlite, RandomOperationsTest,
                          ::testing::Values(&testing::MakeSqliteFixture));
+INSTANTIATE_TEST_SUITE_P(Redis, SessionStoreTest, ::testing::Values(&testing::MakeRedisFixture));
+INSTANTIATE_TEST_SUITE_P(Redis, RandomOperationsTest,
+                         ::testing::Values(&testing::MakeRedisFixture));
 
 }  // namespace
 }  // namespace kvasir

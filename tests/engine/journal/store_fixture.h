@@ -18,6 +18,7 @@ class StoreFixture {
 
 // Aborts where a store cannot be opened.
 std::unique_ptr<StoreFixture> MakeSqliteFixture();
+std::unique_ptr<StoreFixture> MakeRedisFixture();
 
 }  // namespace kvasir::testing
 
