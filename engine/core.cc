@@ -150,6 +150,7 @@ Engine::Core::Core(const EngineOptions& options, std::unique_ptr<Model> model)
       limits_(LimitsOf(options)),
       stall_timeout_(options.stall_timeout),
       durability_(options.durability),
+      session_ttl_(options.session_ttl),
       qwen3_(model_->config, model_->weights, *model_->backend, options.max_step_tokens,
              limits_.max_logits()),
       cache_(model_->kv_blocks, options.share_prefixes ? std::optional(DrawSeed()) : std::nullopt,

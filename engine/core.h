@@ -137,6 +137,7 @@ class Engine::Core {
   const SchedulerLimits limits_;
   const absl::Duration stall_timeout_;
   const Durability durability_;
+  const std::optional<absl::Duration> session_ttl_;
   Mailbox mailbox_;
   std::random_device random_;
   Qwen3 qwen3_;

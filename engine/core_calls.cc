@@ -105,6 +105,7 @@ absl::Status Engine::Core::OpenSession(Call& call, const absl::StatusOr<Session*
     session->tenant = request.tenant;
     session->create_time = session->last_use_time = call.arrived;
     session->sampling.seed = request.sampling.seed.value_or(DrawSeed());
+    session->ttl = session_ttl_;
   }
   if (session->busy) return SessionBusy(*session);
   if (request.expected_length && *request.expected_length != session->committed) {

@@ -123,7 +123,7 @@ void Engine::Core::CreateSession(CreateSessionRequest request, Callback<SessionI
   session->tokens = std::move(request.initial_ids);
   session->committed = session->tokens.size();
   session->create_time = session->last_use_time = absl::Now();
-  session->ttl = request.ttl;
+  session->ttl = request.ttl ? request.ttl : session_ttl_;
   session->labels = std::move(request.labels);
   session->sampling = std::move(request.sampling);
   if (!session->sampling.seed) session->sampling.seed = DrawSeed();

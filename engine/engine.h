@@ -56,6 +56,7 @@ struct EngineOptions {
   LoadProgress progress;                        // may be null
   std::shared_ptr<SessionStore> session_store;  // null: sessions die with the process
   Durability durability = Durability::kTurn;
+  std::optional<absl::Duration> session_ttl;     // of sessions that are created without one
   std::function<void(const std::string&)> warn;  // a line for the operator; may be null
 };
 

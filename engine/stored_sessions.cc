@@ -75,16 +75,17 @@ void StoredSessions::Own(const std::string& id, Found found) {
     return;
   }
   const Session* here = table_.Find(id);
-  const std::optional<uint64_t> known =
-      here != nullptr ? std::optional(here->stored.version) : std::nullopt;
+  std::optional<uint64_t> known;
+  if (here != nullptr) known = here->stored.version;
   journal_->Acquire(id, known,
-                    [this, id, end = now + kTrusted,
+                    [this, id, known, end = now + kTrusted,
                      found = std::move(found)](absl::StatusOr<OwnedSession> owned) mutable {
-                      found(Install(id, std::move(owned), end));
+                      found(Install(id, known, std::move(owned), end));
                     });
 }
 
 absl::StatusOr<Session*> StoredSessions::Install(const std::string& id,
+                                                 std::optional<uint64_t> known,
                                                  absl::StatusOr<OwnedSession> owned,
                                                  absl::Time lease_end) {
   Session* here = table_.Find(id);
@@ -111,11 +112,9 @@ absl::StatusOr<Session*> StoredSessions::Install(const std::string& id,
     fresh->id = id;
     here = &table_.Insert(std::move(fresh));
   }
-  // What is under way of this replica's own is newer than what was read before.
-  if (record.version > here->stored.version) {
-    KVASIR_CHECK(owned->tokens.has_value());
-    Replace(*here, record, *std::move(owned->tokens));
-  }
+  // Where this replica has written or found it meanwhile, it has what is newer than what was read.
+  const bool unchanged = here->stored.version == known.value_or(0);
+  if (unchanged && owned->tokens) Replace(*here, record, *std::move(owned->tokens));
   here->stored.lease_end = lease_end;
   LetGo(*here);  // whoever uses it holds it
   return here;

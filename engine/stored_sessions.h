@@ -94,8 +94,9 @@ class StoredSessions {
   Journal::Stats journal_stats() const;
 
  private:
-  absl::StatusOr<Session*> Install(const std::string& id, absl::StatusOr<OwnedSession> owned,
-                                   absl::Time lease_end);
+  // `known`: the version that was here when the store was asked.
+  absl::StatusOr<Session*> Install(const std::string& id, std::optional<uint64_t> known,
+                                   absl::StatusOr<OwnedSession> owned, absl::Time lease_end);
   void WarnOfDamage(const std::vector<std::string>& ids);
   absl::Status CheckModel(const SessionRecord& record);
   void Replace(Session& session, const SessionRecord& record, std::vector<int> tokens);

@@ -14,6 +14,7 @@
 #include "services/model_service.h"
 #include "services/serve.h"
 #include "services/service_command.h"
+#include "services/session_flags.h"
 #include "services/stop_signals.h"
 
 namespace kvasir {
@@ -38,6 +39,7 @@ struct ModelFlags {
   std::optional<int64_t> kv_host_memory;
   int max_queue = 1024;
   double stall_timeout = 60;
+  SessionFlags sessions;
 };
 
 void AddModelFlags(ServiceCommand& command, ModelFlags& flags) {
@@ -66,6 +68,7 @@ void AddModelFlags(ServiceCommand& command, ModelFlags& flags) {
       .AddFlag("--stall-timeout", flags.stall_timeout,
                "Seconds for which a reader may take nothing before its call is ended")
       ->check(CLI::Range(0.1, 86400.0));
+  flags.sessions.AddTo(command);
   command.AddFlag("--cpu-kernel", flags.cpu_kernel, "Matrix kernels; auto: the CPU's best")
       ->check(CLI::IsMember({"auto", "amx", "avx512bf16", "avx512", "avx2"}));
 }
@@ -86,6 +89,7 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServiceCommand& command
   options.kv_host_memory = flags.kv_host_memory;
   options.max_queue = flags.max_queue;
   options.stall_timeout = absl::Seconds(flags.stall_timeout);
+  if (absl::Status opened = flags.sessions.Apply(command, options); !opened.ok()) return opened;
   LoadProgressBar bar;
   options.progress = [&bar](int64_t done, int64_t total) { bar.Show(done, total); };
   return Engine::Create(std::move(options));

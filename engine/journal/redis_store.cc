@@ -263,7 +263,8 @@ absl::StatusOr<std::vector<SessionRecord>> RedisStore::List(
 
 // The sorted set only tells where to look: whether a session has been idle so long, its record
 // says; so a damaged one stays.
-absl::StatusOr<std::vector<std::string>> RedisStore::Expire(absl::Time now) {
+absl::StatusOr<std::vector<std::string>> RedisStore::Expire(
+    absl::Time now, const std::set<std::string>& /*in_use: leased*/) {
   std::vector<std::string> expired;
   for (size_t passed = 0; expired.size() < kPage;) {
     auto page = RunOne(

@@ -51,7 +51,8 @@ class RedisStore : public SessionStore {
   absl::StatusOr<std::vector<SessionRecord>> List(const std::string& after, size_t count,
                                                   const std::map<std::string, std::string>& labels,
                                                   std::vector<std::string>* damaged) override;
-  absl::StatusOr<std::vector<std::string>> Expire(absl::Time now) override;
+  absl::StatusOr<std::vector<std::string>> Expire(absl::Time now,
+                                                  const std::set<std::string>& in_use) override;
   Counts counts() const override { return counts_; }
 
  private:

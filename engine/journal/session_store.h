@@ -40,7 +40,7 @@ struct OwnedSession {
   SessionRecord record;
   // Not set where the store's version is the one that the caller has: it knows the tokens.
   std::optional<std::vector<int>> tokens;
-  Fence fence = 0;  // in the place of the one that this replica had, which is void
+  Fence fence = 0;          // in the place of the one that this replica had, which is void
   bool taken_over = false;  // another replica had owned it before
 };
 

@@ -154,7 +154,7 @@ TEST_F(RedisDamageTest, AnUndamagedSessionIsNotDeletedAsOne) {
 TEST_F(RedisDamageTest, DamagedSessionsDoNotExpire) {
   server_.Run({"ZADD", "kvasir:expiry", "1", "s"});
   server_.Run({"HSET", kRecord, "record", "?", "lease_until", "0"});
-  EXPECT_TRUE(store_->Expire(absl::FromUnixSeconds(4'000'000'000))->empty());
+  EXPECT_TRUE(store_->Expire(absl::FromUnixSeconds(4'000'000'000), {})->empty());
   EXPECT_TRUE(absl::IsDataLoss(store_->Load("s").status()));
 }
 

@@ -130,7 +130,7 @@ TEST(RedisFaults, OtherCallsAreRepeatedToo) {
   link.LoseNextReply();
   ASSERT_TRUE(holder.Append({2}).ok());
   ASSERT_TRUE(holder.Release().ok());
-  EXPECT_EQ(store->Expire(absl::Now())->size(), 1);
+  EXPECT_EQ(store->Expire(absl::Now(), {})->size(), 1);
 }
 
 TEST(RedisFaults, AWriteThatArrivesAfterItsRepetitionOrAnAcquireDoesNothing) {

@@ -229,12 +229,12 @@ TEST_F(RedisStoreTest, HeldSessionsDoNotExpireNorKeepOthersFromIt) {
   }
   a->Write(writes);
   for (const SessionWrite& write : writes) ASSERT_TRUE(write.status.ok()) << write.status;
-  EXPECT_THAT(*a->Expire(start + absl::Hours(1)), IsEmpty());  // its own, too, are in use
+  EXPECT_THAT(*a->Expire(start + absl::Hours(1), {}), IsEmpty());  // its own, too, are in use
   for (int i = kHeld; i < kHeld + 3; ++i) LetLapse("s" + std::to_string(i));
   const absl::Time end_of_first = start + absl::Seconds(kHeld + 10);
-  EXPECT_THAT(*b->Expire(end_of_first - absl::Nanoseconds(1)), IsEmpty());
-  EXPECT_THAT(*b->Expire(end_of_first), ElementsAre("s1200"));
-  EXPECT_THAT(*b->Expire(start + absl::Hours(1)), ElementsAre("s1201", "s1202"));
+  EXPECT_THAT(*b->Expire(end_of_first - absl::Nanoseconds(1), {}), IsEmpty());
+  EXPECT_THAT(*b->Expire(end_of_first, {}), ElementsAre("s1200"));
+  EXPECT_THAT(*b->Expire(start + absl::Hours(1), {}), ElementsAre("s1201", "s1202"));
   EXPECT_TRUE(absl::IsNotFound(b->Load("s1200").status()));
   EXPECT_EQ(b->List("", 2000, {}, nullptr)->size(), kHeld);
 }

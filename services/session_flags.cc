@@ -1,0 +1,49 @@
+#include "services/session_flags.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "engine/journal/open_store.h"
+
+namespace kvasir {
+
+void SessionFlags::AddTo(ServiceCommand& command) {
+  command.AddFlag("--session-store", store_,
+                  "Where sessions are kept: memory, sqlite:PATH, redis://[:PASSWORD@]HOST:PORT/DB");
+  command
+      .AddFlag("--durability", durability_,
+               "What is in the store when a client hears of it: a turn when its end is told, every "
+               "token, or none")
+      ->check(CLI::IsMember({"turn", "token", "none"}));
+  command.AddFlag("--advertise", advertise_,
+                  "This replica's address as others tell it to clients; default: --listen");
+  command
+      .AddFlag("--session-ttl", ttl_,
+               "Seconds after whose idleness a session expires that asks for no ttl; 0: never")
+      ->check(CLI::Range(0.0, 1e10));
+}
+
+absl::Status SessionFlags::Apply(const ServiceCommand& command, EngineOptions& options) const {
+  const std::string& owner = advertise_.empty() ? command.listen() : advertise_;
+  absl::StatusOr<std::unique_ptr<SessionStore>> store = OpenSessionStore(store_, owner);
+  if (!store.ok()) return store.status();
+  options.session_store = *std::move(store);
+  options.durability = durability_ == "token"  ? Durability::kToken
+                       : durability_ == "none" ? Durability::kNone
+                                               : Durability::kTurn;
+  if (ttl_ > 0) options.session_ttl = absl::Seconds(ttl_);
+  options.warn = [](const std::string& line) { spdlog::warn("{}", line); };
+  if (options.session_store == nullptr) {
+    spdlog::warn("sessions are in memory alone and end with this process (--session-store)");
+    return absl::OkStatus();
+  }
+  spdlog::info("sessions are kept in {}, durable by {}", options.session_store->name(),
+               durability_);
+  if (const std::string warning = options.session_store->warning(); !warning.empty()) {
+    spdlog::warn("{}", warning);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace kvasir
