@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "engine/error.h"
 #include "gmock/gmock.h"
@@ -208,7 +209,8 @@ TEST_F(RedisStoreTest, DatabasesAreApartAndPasswordsAreAskedFor) {
   const auto in = OpenAt("redis://:p%3ass%2Fw@rd%25@" + address + "/0", "a:1");
   EXPECT_EQ(in->name(), "redis://" + address + "/0");
   for (const std::string wrong : {"", ":hunter2@", "ann:hunter2@"}) {
-    const auto status = RedisStore::Open("redis://" + wrong + address + "/0", "a:1").status();
+    const auto status =
+        RedisStore::Open(absl::StrCat("redis://", wrong, address, "/0"), "a:1").status();
     EXPECT_EQ(DetailOf(status).reason, "STORE") << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr(wrong.empty() ? "NOAUTH" : "WRONGPASS"));
     EXPECT_EQ(status.ToString().find("hunter2"), std::string::npos) << status;
