@@ -50,11 +50,14 @@ StoredSessions::StoredSessions(SessionTable& table, KvCache& cache, Options opti
       warn_(std::move(options.warn)),
       has_store_(options.store != nullptr) {
   if (options.store == nullptr) return;
-  const auto lost = [this](const std::string& id) {
-    Session* session = table_.Find(id);
-    if (session != nullptr) lost_(*session, LeaseLost(id));
+  const auto renewed = [this](absl::Time asked, const std::vector<std::string>& lost) {
+    renewed_end_ = asked + kTrusted;
+    for (const std::string& id : lost) {
+      Session* session = table_.Find(id);
+      if (session != nullptr) lost_(*session, LeaseLost(id));
+    }
   };
-  journal_ = std::make_unique<Journal>(std::move(options.store), std::move(options.post), lost);
+  journal_ = std::make_unique<Journal>(std::move(options.store), std::move(options.post), renewed);
 }
 
 Session* StoredSessions::Current(const std::string& id, absl::Time now) {
@@ -62,6 +65,11 @@ Session* StoredSessions::Current(const std::string& id, absl::Time now) {
   if (session == nullptr || session->busy) return session;
   if (!has_store_) return session;
   return session->stored.lease_end > now && !HasExpired(*session, now) ? session : nullptr;
+}
+
+bool StoredSessions::IsFresh(const Session& session, absl::Time now) const {
+  return !has_store_ || session.stored.version == 0 ||
+         std::max(session.stored.lease_end, renewed_end_) > now;
 }
 
 void StoredSessions::Own(const std::string& id, Found found) {
@@ -166,7 +174,7 @@ Session StoredSessions::SeenAs(const SessionRecord& record, std::vector<int> tok
 
 void StoredSessions::Read(const std::string& id, Seen seen) {
   const absl::Time now = absl::Now();
-  if (const Session* session = Current(id, now)) {
+  if (const Session* session = Current(id, now); session != nullptr && IsFresh(*session, now)) {
     seen(session);
     return;
   }

@@ -94,6 +94,8 @@ class StoredSessions {
   Journal::Stats journal_stats() const;
 
  private:
+  // Whether nobody else can have written a session that is in use here.
+  bool IsFresh(const Session& session, absl::Time now) const;
   // `known`: the version that was here when the store was asked.
   absl::StatusOr<Session*> Install(const std::string& id, std::optional<uint64_t> known,
                                    absl::StatusOr<OwnedSession> owned, absl::Time lease_end);
@@ -111,6 +113,7 @@ class StoredSessions {
   std::string warned_numerics_;
   uint64_t moves_ = 0;
   std::set<std::string> warned_damaged_;
+  absl::Time renewed_end_ = absl::InfinitePast();  // of the leases of sessions in use
   absl::Time next_sweep_ = absl::InfinitePast();
   const bool has_store_;
   std::unique_ptr<Journal> journal_;  // last: its end posts answers

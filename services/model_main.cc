@@ -74,7 +74,7 @@ void AddModelFlags(ServiceCommand& command, ModelFlags& flags) {
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServiceCommand& command,
-                                                   const ModelFlags& flags) {
+                                                   ModelFlags& flags) {
   EngineOptions options;
   options.model_dir = command.model();
   options.dtype = flags.dtype == "f32"    ? DTypeChoice::kF32
@@ -123,6 +123,7 @@ int Main(int argc, char** argv) {
   absl::StatusOr<std::unique_ptr<Engine>> engine = LoadEngine(command, flags);
   if (!engine.ok()) return command.Fail(std::string(engine.status().message()));
   LogModel((*engine)->model_info());
+  flags.sessions.Log();
 
   const auto registry = std::make_shared<prometheus::Registry>();
   const auto engine_metrics = std::make_shared<EngineMetrics>(**engine);

@@ -24,26 +24,28 @@ void SessionFlags::AddTo(ServiceCommand& command) {
       ->check(CLI::Range(0.0, 1e10));
 }
 
-absl::Status SessionFlags::Apply(const ServiceCommand& command, EngineOptions& options) const {
+absl::Status SessionFlags::Apply(const ServiceCommand& command, EngineOptions& options) {
   const std::string& owner = advertise_.empty() ? command.listen() : advertise_;
   absl::StatusOr<std::unique_ptr<SessionStore>> store = OpenSessionStore(store_, owner);
   if (!store.ok()) return store.status();
-  options.session_store = *std::move(store);
+  opened_ = options.session_store = *std::move(store);
   options.durability = durability_ == "token"  ? Durability::kToken
                        : durability_ == "none" ? Durability::kNone
                                                : Durability::kTurn;
   if (ttl_ > 0) options.session_ttl = absl::Seconds(ttl_);
   options.warn = [](const std::string& line) { spdlog::warn("{}", line); };
-  if (options.session_store == nullptr) {
+  return absl::OkStatus();
+}
+
+void SessionFlags::Log() const {
+  if (opened_ == nullptr) {
     spdlog::warn("sessions are in memory alone and end with this process (--session-store)");
-    return absl::OkStatus();
+    return;
   }
-  spdlog::info("sessions are kept in {}, durable by {}", options.session_store->name(),
-               durability_);
-  if (const std::string warning = options.session_store->warning(); !warning.empty()) {
+  spdlog::info("sessions are kept in {}, durable by {}", opened_->name(), durability_);
+  if (const std::string warning = opened_->warning(); !warning.empty()) {
     spdlog::warn("{}", warning);
   }
-  return absl::OkStatus();
 }
 
 }  // namespace kvasir

@@ -1,6 +1,7 @@
 #ifndef KVASIR_SERVICES_SESSION_FLAGS_H_
 #define KVASIR_SERVICES_SESSION_FLAGS_H_
 
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
@@ -13,14 +14,17 @@ namespace kvasir {
 class SessionFlags {
  public:
   void AddTo(ServiceCommand& command);
-  // Opens the store. Tells the operator what it does not keep. Errors name the flag.
-  absl::Status Apply(const ServiceCommand& command, EngineOptions& options) const;
+  // Opens the store. Errors name the flag or the store.
+  absl::Status Apply(const ServiceCommand& command, EngineOptions& options);
+  // Tells the operator where sessions are, and what is not kept.
+  void Log() const;
 
  private:
   std::string store_ = "memory";
   std::string durability_ = "turn";
   std::string advertise_;
   double ttl_ = 0;
+  std::shared_ptr<SessionStore> opened_;  // null: memory
 };
 
 }  // namespace kvasir

@@ -8,10 +8,10 @@
 namespace kvasir {
 
 Journal::Journal(std::shared_ptr<SessionStore> store, absl::AnyInvocable<void(Task)> post,
-                 absl::AnyInvocable<void(const std::string& id)> lost, absl::Duration renewal)
+                 Renewed renewed, absl::Duration renewal)
     : store_(std::move(store)),
       post_(std::move(post)),
-      lost_(std::make_shared<Lost>(std::move(lost))),
+      renewed_(std::make_shared<Renewed>(std::move(renewed))),
       renewal_(absl::ToChronoNanoseconds(renewal)),
       next_renewal_(Clock::now() + renewal_),
       thread_([this] { Loop(); }) {}
@@ -227,14 +227,12 @@ void Journal::RenewIfDue() {
     if (lease.held) held.push_back({id, lease.fence});
   }
   if (held.empty()) return;
+  const absl::Time asked = absl::Now();
   auto lost = store_->Renew(held);
   if (!lost.ok()) return;  // tried again in time; who has really lost one learns it at a write
   for (const SessionStore::Lease& lease : held) leases_[lease.id].taken_or_renewed = now;
   for (const std::string& id : *lost) leases_.erase(id);
-  if (lost->empty()) return;
-  post_([callback = lost_, lost = *std::move(lost)] {
-    for (const std::string& id : lost) (*callback)(id);
-  });
+  post_([callback = renewed_, asked, lost = *std::move(lost)] { (*callback)(asked, lost); });
 }
 
 void Journal::ReleaseAll() {

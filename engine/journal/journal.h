@@ -38,10 +38,13 @@ class Journal {
   // Three fit in a lease: one may fail and be tried again.
   static constexpr absl::Duration kRenewal = absl::Milliseconds(1500);
 
-  // All callbacks are handed to `post`, on the journal's thread, to be run on the owner's. `lost`:
-  // another replica has taken the session though its lease was held here.
-  Journal(std::shared_ptr<SessionStore> store, absl::AnyInvocable<void(Task)> post,
-          absl::AnyInvocable<void(const std::string& id)> lost, absl::Duration renewal = kRenewal);
+  // Leases that were held `asked` are this replica's for SessionStore::kLease from then, but those
+  // that another replica has taken.
+  using Renewed = absl::AnyInvocable<void(absl::Time asked, const std::vector<std::string>& lost)>;
+
+  // All callbacks are handed to `post`, on the journal's thread, to be run on the owner's.
+  Journal(std::shared_ptr<SessionStore> store, absl::AnyInvocable<void(Task)> post, Renewed renewed,
+          absl::Duration renewal = kRenewal);
   // Does all that was posted, releases every lease and ends the thread. `post` may be called until
   // it returns.
   ~Journal();
@@ -112,8 +115,7 @@ class Journal {
 
   const std::shared_ptr<SessionStore> store_;
   absl::AnyInvocable<void(Task)> post_;
-  using Lost = absl::AnyInvocable<void(const std::string& id)>;
-  const std::shared_ptr<Lost> lost_;  // what was posted may outlive the journal
+  const std::shared_ptr<Renewed> renewed_;  // what was posted may outlive the journal
   const Clock::duration renewal_;
 
   std::map<std::string, Lease> leases_;  // the journal's thread alone

@@ -153,7 +153,10 @@ class JournalTest : public ::testing::Test {
     journal_ = std::make_unique<Journal>(
         std::make_unique<FakeStore>(script_),
         [this](Journal::Task task) { mailbox_.Post(std::move(task)); },
-        [this](const std::string& id) { events_.push_back("lost " + id); }, renewal);
+        [this](absl::Time /*asked*/, const std::vector<std::string>& lost) {
+          for (const std::string& id : lost) events_.push_back("lost " + id);
+        },
+        renewal);
   }
   auto Noting(std::string what) {
     return [this, what = std::move(what)](auto&& result) {
