@@ -62,7 +62,9 @@ class TextStream {
 };
 
 std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
-  return grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 
 }  // namespace
@@ -70,6 +72,19 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
 DemoClient::DemoClient(const std::string& tokenizer_address, const std::string& model_address)
     : tokenizer_(v1::TokenizerService::NewStub(OpenChannel(tokenizer_address))),
       model_(v1::ModelService::NewStub(OpenChannel(model_address))) {}
+
+void DemoClient::AwaitModel() {
+  const auto deadline = std::chrono::system_clock::now() + std::chrono::seconds(30);
+  grpc::Status status;
+  do {  // a connection may break once more on its way
+    grpc::ClientContext context;
+    context.set_wait_for_ready(true);
+    context.set_deadline(deadline);
+    v1::GetModelInfoResponse response;
+    status = model_->GetModelInfo(&context, {}, &response);
+  } while (status.error_code() == grpc::StatusCode::UNAVAILABLE);
+  ExitUnlessOk(status, "GetModelInfo");
+}
 
 v1::GetTokenizerInfoResponse DemoClient::TokenizerInfo() {
   grpc::ClientContext context;

@@ -32,6 +32,8 @@ class DemoClient {
  public:
   DemoClient(const std::string& tokenizer_address, const std::string& model_address);
 
+  // Until the model service answers; half a minute at most.
+  void AwaitModel();
   v1::GetTokenizerInfoResponse TokenizerInfo();
   v1::GetModelInfoResponse ModelInfo();
   TokenIds Encode(std::string_view text);

@@ -1,5 +1,6 @@
 // What Kvasir does, step by step, through its API alone: also the example of a client in C++.
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -7,6 +8,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +26,7 @@ constexpr std::string_view kPrompts[] = {
     "Long ago, a cat named Ada lived by the sea.",
 };
 constexpr std::string_view kContinuationPrompt = "This is the story of a shy hedgehog named Emil.";
+constexpr std::string_view kCrashPrompt = "Far away there lived a kind bear named Finn.";
 
 // What the user says; a word that the answer must then have.
 struct Turn {
@@ -230,7 +233,38 @@ bool ShowConversation(DemoClient& client, Terminal& terminal) {
   return recalled_all;
 }
 
-int Run(const std::string& tokenizer_address, const std::string& model_address) {
+// The service is killed between two calls; the second goes on as if nothing had been.
+bool ShowCrash(DemoClient& client, Terminal& terminal, const std::string& pid_file) {
+  terminal.Heading("4. kill -9 between two calls");
+  pid_t pid = 0;
+  if (!(std::ifstream(pid_file) >> pid) || pid <= 1) {
+    terminal.Note("left out: nothing here would start the service again (KVASIR_MODEL_PID_FILE)");
+    return true;
+  }
+  terminal.Prompt(kCrashPrompt);
+  const std::string session = client.CreateSession(client.Encode(kCrashPrompt)).session_id();
+  const std::string fork = client.ForkSession(session).session_id();
+  const Generation once = Continue(client, terminal, fork, 40);
+  terminal.Prompt("the same, but killed after 20 tokens");
+  TokenIds twice = Continue(client, terminal, session, 20).ids;
+  kill(pid, SIGKILL);
+  client.AwaitModel();
+  terminal.Prompt("the service is back");
+  const Generation rest = Continue(client, terminal, session, 20);
+  terminal.Note(Format("the session had %llu tokens: cached_tokens = %u",
+                       static_cast<unsigned long long>(rest.started.session_length()),
+                       rest.started.cached_tokens()));
+  twice.insert(twice.end(), rest.ids.begin(), rest.ids.end());
+  client.DeleteSession(session);
+  client.DeleteSession(fork);
+  const bool equal = twice == once.ids && once.ids.size() == 40;
+  terminal.Verdict(equal, Format("20 + 20 tokens with a crash between %s the 40 without one",
+                                 equal ? "equal" : "DIFFER FROM"));
+  return equal;
+}
+
+int Run(const std::string& tokenizer_address, const std::string& model_address,
+        const std::string& pid_file) {
   const auto start = std::chrono::steady_clock::now();
   DemoClient client(tokenizer_address, model_address);
   Terminal terminal;
@@ -238,16 +272,17 @@ int Run(const std::string& tokenizer_address, const std::string& model_address) 
   ShowPrompts(client, terminal);
   const bool exact = ShowContinuation(client, terminal);
   const bool recalled = ShowConversation(client, terminal);
+  const bool survived = ShowCrash(client, terminal, pid_file);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   terminal.Heading(Format("The demo took %.1f s.", seconds.count()));
-  return exact && recalled ? 0 : 1;
+  return exact && recalled && survived ? 0 : 1;
 }
 
 }  // namespace
 }  // namespace kvasir::demo
 
 int main(int argc, char** argv) {
-  CLI::App app("Shows what Kvasir does: prompts, continuation, a conversation.");
+  CLI::App app("Shows what Kvasir does: prompts, continuation, a conversation, a crash.");
   std::string tokenizer_address = "127.0.0.1:50051";
   std::string model_address = "127.0.0.1:50052";
   app.add_option("--tokenizer-address", tokenizer_address, "HOST:PORT of kvasir-tokenizer")
@@ -256,6 +291,10 @@ int main(int argc, char** argv) {
   app.add_option("--model-address", model_address, "HOST:PORT of kvasir-model")
       ->envname("KVASIR_MODEL_ADDRESS")
       ->capture_default_str();
+  std::string pid_file;
+  app.add_option("--model-pid-file", pid_file,
+                 "Holds the process of kvasir-model, to be killed and started again by someone")
+      ->envname("KVASIR_MODEL_PID_FILE");
   CLI11_PARSE(app, argc, argv);
-  return kvasir::demo::Run(tokenizer_address, model_address);
+  return kvasir::demo::Run(tokenizer_address, model_address, pid_file);
 }
