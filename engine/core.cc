@@ -162,6 +162,7 @@ Engine::Core::Core(const EngineOptions& options, std::unique_ptr<Model> model)
                  .numerics = model_->info.numerics,
                  .post = [this](Mailbox::Task task) { mailbox_.Post(std::move(task)); },
                  .lost = [this](Session& session, const absl::Status& why) { Lose(session, why); },
+                 .limits = options.tenant_limits,
                  .warn = options.warn}),
       scheduler_(cache_, table_, limits_) {
   Publish();  // whoever asks before the first step is told of an idle engine, not of none

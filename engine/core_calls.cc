@@ -113,7 +113,12 @@ absl::Status Engine::Core::OpenSession(Call& call, const absl::StatusOr<Session*
   }
   call.session = session;
   call.base_length = session->committed;
-  const absl::Status fits = CheckFits(call);
+  absl::Status fits = CheckFits(call);
+  if (fits.ok() && !request.session_id.empty()) {
+    const int64_t tokens =
+        static_cast<int64_t>(request.input_ids.size()) + request.max_new_tokens.value_or(1);
+    fits = sessions_.usage().Check(request.tenant, fresh != nullptr ? 1 : 0, tokens);
+  }
   if (!fits.ok()) return fits;
 
   session->busy = true;

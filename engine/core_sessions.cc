@@ -260,6 +260,8 @@ void Engine::Core::TruncateSession(const std::string& id, uint64_t length,
 }
 
 void Engine::Core::Truncate(Session& session, size_t length, Callback<SessionInfo> done) {
+  sessions_.usage().Add(session.tenant, 0,
+                        static_cast<int64_t>(length) - static_cast<int64_t>(session.committed));
   session.tokens.resize(length);
   session.committed = length;
   session.stored.matching = std::min(session.stored.matching, length);

@@ -20,6 +20,7 @@
 #include "engine/model/weights.h"
 #include "engine/sampling.h"
 #include "engine/schedule/request.h"
+#include "engine/tenant_usage.h"
 
 namespace kvasir {
 
@@ -56,7 +57,8 @@ struct EngineOptions {
   LoadProgress progress;                        // may be null
   std::shared_ptr<SessionStore> session_store;  // null: sessions die with the process
   Durability durability = Durability::kTurn;
-  std::optional<absl::Duration> session_ttl;     // of sessions that are created without one
+  std::optional<absl::Duration> session_ttl;  // of sessions that are created without one
+  TenantLimits tenant_limits;
   std::function<void(const std::string&)> warn;  // a line for the operator; may be null
 };
 

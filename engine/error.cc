@@ -26,6 +26,7 @@ absl::StatusCode CodeOf(Reason reason) {
     case Reason::kContextExceeded:
       return absl::StatusCode::kOutOfRange;
     case Reason::kQueueFull:
+    case Reason::kQuota:
     case Reason::kKvTooSmall:
       return absl::StatusCode::kResourceExhausted;
     case Reason::kDraining:
@@ -58,6 +59,8 @@ std::string_view NameOf(Reason reason) {
       return "CONTEXT_EXCEEDED";
     case Reason::kQueueFull:
       return "QUEUE_FULL";
+    case Reason::kQuota:
+      return "QUOTA";
     case Reason::kKvTooSmall:
       return "KV_TOO_SMALL";
     case Reason::kDraining:

@@ -19,6 +19,7 @@ enum class Reason {
   kSessionBusy,
   kContextExceeded,
   kQueueFull,
+  kQuota,
   kKvTooSmall,
   kDraining,
   kSessionExists,

@@ -16,6 +16,8 @@ constexpr absl::Duration kTrusted = absl::Seconds(4);
 // Sessions that nobody has used for so long leave the memory.
 constexpr absl::Duration kUnloadAfter = absl::Minutes(5);
 constexpr absl::Duration kSweepEvery = absl::Seconds(5);
+constexpr absl::Duration kCountEvery = absl::Minutes(1);
+constexpr size_t kCountedAtOnce = 1000;
 
 bool HasExpired(const SessionMetadata& session, absl::Time now) {
   const std::optional<absl::Time> end = ExpireTime(session);
@@ -48,6 +50,7 @@ StoredSessions::StoredSessions(SessionTable& table, KvCache& cache, Options opti
       numerics_(std::move(options.numerics)),
       lost_(std::move(options.lost)),
       warn_(std::move(options.warn)),
+      usage_(options.limits),
       has_store_(options.store != nullptr) {
   if (options.store == nullptr) return;
   const auto renewed = [this](absl::Time asked, const std::vector<std::string>& lost) {
@@ -244,6 +247,13 @@ void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
     created(SessionExists(session->id));
     return;
   }
+  const auto tokens = static_cast<int64_t>(session->committed);
+  if (const absl::Status quota = usage_.Check(session->tenant, 1, tokens); !quota.ok()) {
+    cache_.Truncate(*session, 0);
+    created(quota);
+    return;
+  }
+  usage_.Add(session->tenant, 1, tokens);
   if (journal_ == nullptr) {
     created(&table_.Insert(std::move(session)));
     return;
@@ -255,6 +265,7 @@ void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
          if (!status.ok()) {
            const bool taken = DetailOf(status).reason == NameOf(Reason::kLeaseLost);
            cache_.Truncate(*session, 0);
+           usage_.Add(session->tenant, -1, -static_cast<int64_t>(session->committed));
            created(taken ? SessionExists(session->id) : status);
            return;
          }
@@ -303,6 +314,7 @@ void StoredSessions::Drop(Session& session) { table_.Erase(session); }
 void StoredSessions::Delete(const std::string& id, Saved deleted) {
   if (Session* session = Current(id, absl::Now())) {
     const uint64_t version = session->stored.version;
+    usage_.Add(session->tenant, -1, -static_cast<int64_t>(session->committed));
     Drop(*session);
     if (journal_ == nullptr) {
       deleted(absl::OkStatus());
@@ -319,6 +331,10 @@ void StoredSessions::Delete(const std::string& id, Saved deleted) {
       [this, id, deleted = std::move(deleted)](const absl::StatusOr<OwnedSession>& owned) mutable {
         Session* here = table_.Find(id);
         if (here != nullptr && !here->busy) Drop(*here);
+        if (owned.ok()) {
+          const SessionRecord& record = owned->record;
+          usage_.Add(record.metadata.tenant, -1, -static_cast<int64_t>(record.length));
+        }
         if (owned.ok() || absl::IsDataLoss(owned.status())) {
           // Whatever is left of a damaged session goes.
           DeleteStored(id, owned.ok() ? owned->record.version : 0, std::move(deleted));
@@ -344,10 +360,34 @@ void StoredSessions::DeleteStored(const std::string& id, uint64_t version, Saved
   });
 }
 
+void StoredSessions::CountUsage(const std::string& after) {
+  List(after, kCountedAtOnce, {}, [this](const absl::StatusOr<Page>& page) {
+    if (!page.ok()) return;  // as it was known
+    for (const Session* session : page->sessions) {
+      usage_.Count(session->tenant, static_cast<int64_t>(session->committed));
+    }
+    if (page->more) {
+      CountUsage(page->last);
+    } else {
+      usage_.EndCount();
+    }
+  });
+}
+
 absl::Time StoredSessions::Sweep(absl::Time now) {
   if (journal_ == nullptr) {
-    if (next_sweep_ <= now) next_sweep_ = table_.Expire(now).value_or(absl::InfiniteFuture());
+    if (next_sweep_ > now) return next_sweep_;
+    next_sweep_ = table_.Expire(now).value_or(absl::InfiniteFuture());
+    if (usage_.limited()) {
+      usage_.StartCount();
+      CountUsage("");
+    }
     return next_sweep_;
+  }
+  if (usage_.limited() && next_count_ <= now) {
+    next_count_ = now + kCountEvery;
+    usage_.StartCount();
+    CountUsage("");
   }
   if (next_sweep_ > now) return next_sweep_;
   next_sweep_ = now + kSweepEvery;

@@ -16,6 +16,7 @@
 #include "engine/cache/session_table.h"
 #include "engine/journal/journal.h"
 #include "engine/mailbox.h"
+#include "engine/tenant_usage.h"
 
 namespace kvasir {
 
@@ -33,6 +34,7 @@ class StoredSessions {
     absl::AnyInvocable<void(Mailbox::Task)> post;  // to the engine's thread
     // A session that is in use was lost to another replica, or its store has failed it.
     absl::AnyInvocable<void(Session&, const absl::Status&)> lost;
+    TenantLimits limits;
     std::function<void(const std::string&)> warn;  // a line for the operator
   };
   StoredSessions(SessionTable& table, KvCache& cache, Options options);
@@ -73,6 +75,9 @@ class StoredSessions {
   void Hold(Session& session);
   void LetGo(Session& session);
 
+  // What tenants keep; changed by Create, Delete and expiry, the rest is told by who does it.
+  TenantUsage& usage() { return usage_; }
+
   // Out of memory. REQUIRES: not busy.
   void Drop(Session& session);
   // Out of memory and store. SESSION_NOT_FOUND. REQUIRES: no call is on it.
@@ -103,6 +108,7 @@ class StoredSessions {
   absl::Status CheckModel(const SessionRecord& record);
   void Replace(Session& session, const SessionRecord& record, std::vector<int> tokens);
   Session SeenAs(const SessionRecord& record, std::vector<int> tokens);
+  void CountUsage(const std::string& after);
   void DeleteStored(const std::string& id, uint64_t version, Saved deleted);
 
   SessionTable& table_;
@@ -110,6 +116,8 @@ class StoredSessions {
   const std::string fingerprint_, numerics_;
   absl::AnyInvocable<void(Session&, const absl::Status&)> lost_;
   std::function<void(const std::string&)> warn_;
+  TenantUsage usage_;
+  absl::Time next_count_ = absl::InfinitePast();
   std::string warned_numerics_;
   uint64_t moves_ = 0;
   std::set<std::string> warned_damaged_;

@@ -22,6 +22,13 @@ void SessionFlags::AddTo(ServiceCommand& command) {
       .AddFlag("--session-ttl", ttl_,
                "Seconds after whose idleness a session expires that asks for no ttl; 0: never")
       ->check(CLI::Range(0.0, 1e10));
+  command
+      .AddFlag("--max-sessions", max_sessions_, "Sessions that a tenant may keep; 0: any number")
+      ->check(CLI::NonNegativeNumber);
+  command
+      .AddFlag("--max-session-tokens", max_tokens_,
+               "Tokens in all sessions of a tenant together; 0: any number")
+      ->check(CLI::NonNegativeNumber);
 }
 
 absl::Status SessionFlags::Apply(const ServiceCommand& command, EngineOptions& options) {
@@ -33,6 +40,7 @@ absl::Status SessionFlags::Apply(const ServiceCommand& command, EngineOptions& o
                        : durability_ == "none" ? Durability::kNone
                                                : Durability::kTurn;
   if (ttl_ > 0) options.session_ttl = absl::Seconds(ttl_);
+  options.tenant_limits = {max_sessions_, max_tokens_};
   options.warn = [](const std::string& line) { spdlog::warn("{}", line); };
   return absl::OkStatus();
 }

@@ -24,6 +24,8 @@ class SessionFlags {
   std::string durability_ = "turn";
   std::string advertise_;
   double ttl_ = 0;
+  int64_t max_sessions_ = 0;
+  int64_t max_tokens_ = 0;
   std::shared_ptr<SessionStore> opened_;  // null: memory
 };
 
