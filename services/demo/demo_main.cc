@@ -1,11 +1,11 @@
 // What Kvasir does, step by step, through its API alone: also the example of a client in C++.
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
