@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -18,6 +17,7 @@
 #include "tests/engine/temporary_directory.h"
 #include "tests/services/crash/compare.h"
 #include "tests/services/crash/load.h"
+#include "tests/services/crash/setting.h"
 #include "tests/services/program.h"
 
 namespace kvasir::testing {
@@ -25,12 +25,6 @@ namespace {
 
 constexpr int kClients = 4;
 const char* const kDurabilities[] = {"turn", "token", "none"};  // as the enumerators are
-
-// A number of the environment.
-uint64_t Setting(const char* name, uint64_t otherwise) {
-  const char* value = std::getenv(name);
-  return value != nullptr && *value != '\0' ? std::strtoull(value, nullptr, 10) : otherwise;
-}
 
 struct Figures {
   int kills = 0, acknowledged_turns = 0;
