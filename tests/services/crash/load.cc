@@ -146,35 +146,66 @@ v1::GenerateRequest LoadClient::RandomTurn(const KnownSession& session) {
 
 // --- turns --------------------------------------------------------------------------------------
 
-void LoadClient::TakeTurn(KnownSession& session) {
-  const v1::GenerateRequest request = RandomTurn(session);
-  grpc::ClientContext context;
-  KnownSession* fork = session.exists() && Chance(0.1) ? Other(session, false) : nullptr;
-  std::optional<size_t> cancel_after;
-  if (Chance(0.15)) cancel_after = Below(6);
-  const Generation seen = Generate(*stub_, request, context, [&](const Generation& so_far) {
-    death_->Count();
-    Meanwhile(session, request, so_far, context, fork, cancel_after);
-    fork = nullptr;
-  });
-  Step step = TurnStep(request, seen);
-  if (seen.complete) {
-    Acknowledge(session, std::move(step), seen);
-    return;
+LoadClient::Disturbance LoadClient::RandomDisturbance(const KnownSession& session) {
+  Disturbance disturbance;
+  disturbance.after = Below(6);
+  const uint64_t dice = Below(100);
+  if (dice < 15) {
+    disturbance.kind = Disturbance::Kind::kCancel;
+  } else if (dice < 20) {
+    disturbance.kind = Disturbance::Kind::kDeletion;
+  } else if (dice < 30 && session.exists()) {
+    disturbance.fork = Other(session, false);
+    if (disturbance.fork != nullptr) disturbance.kind = Disturbance::Kind::kFork;
   }
-  const bool cancelled = cancel_after && seen.ids.size() >= *cancel_after;
-  if (cancelled && seen.status.error_code() == grpc::CANCELLED) {
-    Settle(session, std::move(step));
-  } else if (!Succeeded(seen.status)) {
-    session.pending = {.base = session.history, .step = std::move(step), .cancelled = cancelled};
+  return disturbance;
+}
+
+void LoadClient::Disturb(const KnownSession& session, const v1::GenerateRequest& request,
+                         size_t seen, grpc::ClientContext& context, Disturbance& disturbance) {
+  if (disturbance.done || seen < disturbance.after) return;
+  disturbance.done = true;
+  switch (disturbance.kind) {
+    case Disturbance::Kind::kNone:
+      return;
+    case Disturbance::Kind::kCancel:
+      context.TryCancel();
+      return;
+    case Disturbance::Kind::kFork:
+      ForkBusy(session, request, seen, *disturbance.fork);
+      return;
+    case Disturbance::Kind::kDeletion:
+      disturbance.deleted = Succeeded(Delete(*stub_, session.id));
+      return;
   }
 }
 
-void LoadClient::Meanwhile(const KnownSession& session, const v1::GenerateRequest& request,
-                           const Generation& seen, grpc::ClientContext& context, KnownSession* fork,
-                           std::optional<size_t> cancel_after) {
-  if (fork != nullptr) ForkBusy(session, request, seen.ids.size(), *fork);
-  if (cancel_after && seen.ids.size() >= *cancel_after) context.TryCancel();
+void LoadClient::TakeTurn(KnownSession& session) {
+  using Kind = Disturbance::Kind;
+  const v1::GenerateRequest request = RandomTurn(session);
+  Disturbance disturbance = RandomDisturbance(session);
+  grpc::ClientContext context;
+  const Generation seen = Generate(*stub_, request, context, [&](const Generation& so_far) {
+    death_->Count();
+    Disturb(session, request, so_far.ids.size(), context, disturbance);
+  });
+  Step step = TurnStep(request, seen);
+  const Kind kind = disturbance.done ? disturbance.kind : Kind::kNone;
+  const bool deletion = kind == Kind::kDeletion;
+  if (disturbance.deleted) {
+    EXPECT_TRUE(seen.complete || !seen.status.ok());
+    session.Forget();
+  } else if (seen.complete) {
+    Acknowledge(session, std::move(step), seen);
+    if (deletion) session.pending = {.deletion = true};
+  } else if (kind == Kind::kCancel && seen.status.error_code() == grpc::CANCELLED) {
+    Settle(session, std::move(step));
+  } else if (deletion || !Succeeded(seen.status)) {
+    session.pending = {.base = session.history,
+                       .step = std::move(step),
+                       .deletion = deletion,
+                       .cancelled = kind == Kind::kCancel || deletion};
+  }
 }
 
 void LoadClient::Acknowledge(KnownSession& session, Step step, const Generation& seen) {

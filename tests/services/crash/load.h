@@ -46,7 +46,7 @@ struct KnownSession {
 
   // What was under way when the server died.
   struct Pending {
-    // The session is as it was, or this, with or without `step`; there is none where `deletion`.
+    // The session is as it was, or this and `step`, or there is none where `deletion`.
     History base;
     std::optional<Step> step;
     bool deletion = false;
@@ -80,11 +80,19 @@ class LoadClient {
   static constexpr uint64_t kLongest = 100;  // tokens; four such fit into the pool of 512
 
   void Act();
+  // What a turn's client does when it has seen `after` new tokens.
+  struct Disturbance {
+    enum class Kind { kNone, kCancel, kFork, kDeletion };
+    Kind kind = Kind::kNone;
+    size_t after = 0;
+    KnownSession* fork = nullptr;  // what the session is forked to
+    bool done = false;
+    bool deleted = false;  // and acknowledged
+  };
+  Disturbance RandomDisturbance(const KnownSession& session);
+  void Disturb(const KnownSession& session, const v1::GenerateRequest& request, size_t seen,
+               grpc::ClientContext& context, Disturbance& disturbance);
   void TakeTurn(KnownSession& session);
-  // What a turn's client does meanwhile: nothing, cancel it, or fork its session.
-  void Meanwhile(const KnownSession& session, const v1::GenerateRequest& request,
-                 const Generation& seen, grpc::ClientContext& context, KnownSession* fork,
-                 std::optional<size_t> cancel_after);
   void Acknowledge(KnownSession& session, Step step, const Generation& seen);
   // After a cancelled turn: waits for its end, then looks what stands of it.
   void Settle(KnownSession& session, Step step);
