@@ -27,7 +27,7 @@ constexpr int kClients = 4;
 const char* const kDurabilities[] = {"turn", "token", "none"};  // as the enumerators are
 
 struct Figures {
-  int kills = 0, acknowledged_turns = 0;
+  int rounds = 0, kills = 0, acknowledged_turns = 0;
   Found found;
 };
 
@@ -168,6 +168,7 @@ void RunRounds(const std::string& name, const std::function<std::string()>& new_
   for (uint64_t seed = first; seed < first + rounds && !::testing::Test::HasFailure(); ++seed) {
     Round round(reference, new_store(), seed);
     const Figures figures = round.Run();
+    ++all.rounds;
     all.kills += figures.kills;
     all.acknowledged_turns += figures.acknowledged_turns;
     all.found += figures.found;
@@ -176,7 +177,7 @@ void RunRounds(const std::string& name, const std::function<std::string()>& new_
         << " --rounds=1 --seed=" << seed;
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begun;
-  std::cout << name << ": " << rounds << " rounds from seed " << first << ": " << all.kills
+  std::cout << name << ": " << all.rounds << " rounds from seed " << first << ": " << all.kills
             << " kills, " << all.acknowledged_turns << " acknowledged turns, " << all.found.sessions
             << " sessions compared; turns under way: " << all.found.whole << " whole, "
             << all.found.absent << " absent, " << all.found.partly << " partly; "

@@ -41,9 +41,7 @@ void KnownSession::Add(Step step, uint64_t new_length, bool is_durable) {
 }
 
 LoadClient::LoadClient(int number, uint64_t seed, Durability durability)
-    : number_(number),
-      turns_are_durable_(durability != Durability::kNone),
-      random_(seed * 1000 + number) {
+    : turns_are_durable_(durability != Durability::kNone), random_(seed * 1000 + number) {
   for (int i = 0; i < kSessions; ++i) {
     KnownSession& session = sessions_.emplace_back();
     session.id = "client" + std::to_string(number) + "-" + std::to_string(i);

@@ -109,7 +109,6 @@ class LoadClient {
   KnownSession* Other(const KnownSession& than, bool exists);
   v1::SamplingParameters RandomSampling();
 
-  const int number_;
   const bool turns_are_durable_;
   std::mt19937_64 random_;
   std::vector<KnownSession> sessions_;

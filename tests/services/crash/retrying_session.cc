@@ -29,8 +29,9 @@ bool IsPassing(const grpc::Status& status) {
     case grpc::UNAVAILABLE:
     case grpc::CANCELLED:
     case grpc::UNKNOWN:
-    case grpc::INTERNAL:
       return true;
+    case grpc::INTERNAL:  // a server's own is none to retry
+      return status.error_message().find("RST_STREAM") != std::string::npos;
     case grpc::ABORTED:
       return DetailOf(status).reason != "LENGTH_MISMATCH";
     default:
@@ -157,10 +158,9 @@ bool RetryingSession::LookUp(v1::ModelService::Stub& stub) {
       if (!MayRetry({grpc::UNAVAILABLE, "busy"})) return false;
       continue;
     }
-    if (session.length() == base + stored_ + (stored_ > 0 ? turn_.input_ids_size() : 0)) {
-      return false;  // as before the attempt
-    }
-    if (session.last_request_id() != turn_.request_id()) {
+    const uint64_t known = base + (stored_ > 0 ? turn_.input_ids_size() + stored_ : 0);
+    if (session.length() == known) return false;  // as before the attempt
+    if (session.last_request_id() != turn_.request_id() || session.last_base_length() != known) {
       ADD_FAILURE() << id_ << ": somebody else has written it: " << session.ShortDebugString();
       return false;
     }
