@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # What takes too long for every change: every stage of scripts/test.sh with clang-tidy on all
 # files and long fuzzing, the scheduler's simulation with many seeds, the GPU's library for every
-# architecture, all bugs that are planted in it in every mode, then the tests with the label slow,
-# which skip themselves without KVASIR_MODEL_DIR, a folder with a real checkpoint.
+# architecture, all bugs that are planted in it in every mode, servers killed under load with a new
+# seed each time, then the tests with the label slow, which skip themselves without KVASIR_MODEL_DIR,
+# a folder with a real checkpoint.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -14,4 +15,7 @@ cmake --build build/architectures --target kvasir_cuda
 KVASIR_GPU_LIBRARY=build/architectures/bin/libkvasir_cuda.so build/tools/venv/bin/python -B \
   tests/engine/backend/cuda/machine_code_test.py
 scripts/simt-bugs.sh
+seed=$(date +%s)
+scripts/torture.sh --seed="$seed"
+scripts/torture.sh --move --seed="$seed"
 ctest --test-dir build/release --label-regex slow --output-on-failure --no-tests=error

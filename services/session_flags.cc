@@ -4,9 +4,21 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "engine/journal/open_store.h"
 
 namespace kvasir {
+namespace {
+
+// Whether a HOST:PORT to listen on names one server: every replica may listen on 0.0.0.0:50052.
+bool NamesOneServer(const std::string& listen) {
+  const size_t colon = listen.rfind(':');
+  const std::string host = listen.substr(0, colon), port = listen.substr(colon + 1);
+  const bool any_host = host == "0.0.0.0" || host == "[::]" || host == "::" || host == "*";
+  return !any_host && port.find_first_not_of('0') != std::string::npos;
+}
+
+}  // namespace
 
 void SessionFlags::AddTo(ServiceCommand& command) {
   command.AddFlag("--session-store", store_,
@@ -32,6 +44,12 @@ void SessionFlags::AddTo(ServiceCommand& command) {
 }
 
 absl::Status SessionFlags::Apply(const ServiceCommand& command, EngineOptions& options) {
+  // Two replicas of one name would take each other's running sessions for their own.
+  if (store_.starts_with("redis:") && advertise_.empty() && !NamesOneServer(command.listen())) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--advertise: needed with --session-store=redis://..., since --listen=", command.listen(),
+        " does not tell this replica from others"));
+  }
   const std::string& owner = advertise_.empty() ? command.listen() : advertise_;
   absl::StatusOr<std::unique_ptr<SessionStore>> store = OpenSessionStore(store_, owner);
   if (!store.ok()) return store.status();

@@ -3,13 +3,14 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 
 namespace kvasir::testing {
 namespace {
@@ -27,7 +28,7 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
 
 Program::Program(const std::string& name, const std::vector<std::string>& arguments,
                  const std::vector<std::string>& environment, const std::string& input) {
-  std::vector<std::string> command = {std::string(KVASIR_BIN_DIR) + "/" + name};
+  std::vector<std::string> command = {(std::filesystem::path(KVASIR_BIN_DIR) / name).string()};
   command.insert(command.end(), arguments.begin(), arguments.end());
   std::vector<std::string> variables = environment;
   for (char** variable = environ; *variable != nullptr; ++variable) {
@@ -41,16 +42,17 @@ Program::Program(const std::string& name, const std::vector<std::string>& argume
   }
   EXPECT_EQ(write(given[1], input.data(), input.size()), static_cast<ssize_t>(input.size()));
   close(given[1]);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, given[0], STDIN_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, output[1], STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, error[1], STDERR_FILENO);
-  const int failed = posix_spawn(&pid_, command[0].c_str(), &actions, nullptr,
-                                 Pointers(command).data(), Pointers(variables).data());
-  posix_spawn_file_actions_destroy(&actions);
-  EXPECT_EQ(failed, 0) << command[0];
-  if (failed != 0) pid_ = -1;
+  const std::vector<char*> words = Pointers(command), values = Pointers(variables);
+  EXPECT_EQ(access(words[0], X_OK), 0) << command[0];
+  pid_ = fork();
+  if (pid_ == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    dup2(given[0], STDIN_FILENO);
+    dup2(output[1], STDOUT_FILENO);
+    dup2(error[1], STDERR_FILENO);
+    execve(words[0], words.data(), values.data());
+    _exit(127);
+  }
   close(given[0]);
   close(output[1]);
   close(error[1]);

@@ -9,11 +9,12 @@
 
 namespace kvasir::testing {
 
-// One of our programs, run as its own process; killed with the object.
+// A program, run as its own process; killed with the object, and with the thread that made it, so
+// that none survives a test that has crashed.
 class Program {
  public:
-  // `name` lies in KVASIR_BIN_DIR. `environment`: NAME=VALUE, added to ours. `input`: all of stdin,
-  // at most what a pipe holds.
+  // `name`: one of ours, or another one's absolute path. `environment`: NAME=VALUE, added to ours.
+  // `input`: all of stdin, at most what a pipe holds.
   Program(const std::string& name, const std::vector<std::string>& arguments,
           const std::vector<std::string>& environment = {}, const std::string& input = "");
   ~Program();

@@ -146,6 +146,19 @@ TEST(Flags, BadOnesAreNamed) {
                        {"--kv-host-memory: 1048576", "cpu"});
 }
 
+// Two replicas that listen on 0.0.0.0:50052 are not one.
+TEST(Flags, AReplicaNeedsANameOfItsOwn) {
+  const std::string redis = "--session-store=redis://127.0.0.1:1/0";
+  for (const char* listen : {"0.0.0.0:50052", "[::]:50052", "127.0.0.1:0"}) {
+    ExpectRefusesToStart("kvasir-model", {redis, "--listen=" + std::string(listen)},
+                         {"--advertise", listen});
+  }
+  // Else what is wrong is that there is no Redis.
+  ExpectRefusesToStart("kvasir-model", {redis, "--listen=0.0.0.0:50052", "--advertise=replica1:1"},
+                       {"127.0.0.1:1"});
+  ExpectRefusesToStart("kvasir-model", {redis, "--listen=127.0.0.1:50052"}, {"127.0.0.1:1"});
+}
+
 TEST(Flags, SizesHaveSuffixesAndTheEnvironmentCounts) {
   // 2,048 bytes a token, in blocks.
   const std::pair<std::string, uint64_t> sizes[] = {
