@@ -241,6 +241,7 @@ void StoredSessions::WarnOfDamage(const std::vector<std::string>& ids) {
 
 void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
   if (Current(session->id, absl::Now()) != nullptr) {
+    cache_.Truncate(*session, 0);  // a fork's shared blocks
     created(SessionExists(session->id));
     return;
   }
