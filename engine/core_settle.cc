@@ -79,9 +79,9 @@ void Engine::Core::Answer(Call& call, const absl::Status& saved) {
   Session& session = *call.session;
   const std::string id = session.id;
   session.busy = false;
+  sessions_.LetGo(session);
   if (saved.ok()) {
     Send(call, call.unsent_ids.size());
-    sessions_.LetGo(session);
   } else if (call.error.ok()) {
     call.error = saved;
   }

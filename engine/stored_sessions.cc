@@ -88,6 +88,12 @@ void StoredSessions::Own(const std::string& id, Found found) {
   journal_->Acquire(id, known,
                     [this, id, known, end = now + kTrusted,
                      found = std::move(found)](absl::StatusOr<OwnedSession> owned) mutable {
+                      if (owned.ok() && owned->taken_over) ++moves_;
+                      if (owned.ok() && !owned->tokens && table_.Find(id) == nullptr) {
+                        // What was here when the store was asked has left the memory since.
+                        Own(id, std::move(found));
+                        return;
+                      }
                       found(Install(id, known, std::move(owned), end));
                     });
 }
@@ -98,12 +104,14 @@ absl::StatusOr<Session*> StoredSessions::Install(const std::string& id,
                                                  absl::Time lease_end) {
   Session* here = table_.Find(id);
   if (here != nullptr && here->busy) return here;  // who asked first has begun meanwhile
+  // Where this replica has written or found it meanwhile, it has what is newer than what was read.
+  const bool unchanged = here == nullptr || here->stored.version == known.value_or(0);
   if (!owned.ok()) {
     const bool gone = DetailOf(owned.status()).reason == NameOf(Reason::kSessionNotFound);
+    if (gone && !unchanged) return here;
     if (gone && here != nullptr) Drop(*here);
     return owned.status();
   }
-  if (owned->taken_over) ++moves_;
   SessionRecord& record = owned->record;
   if (HasExpired(record.metadata, absl::Now())) {
     if (here != nullptr) Drop(*here);
@@ -120,8 +128,6 @@ absl::StatusOr<Session*> StoredSessions::Install(const std::string& id,
     fresh->id = id;
     here = &table_.Insert(std::move(fresh));
   }
-  // Where this replica has written or found it meanwhile, it has what is newer than what was read.
-  const bool unchanged = here->stored.version == known.value_or(0);
   if (unchanged && owned->tokens) Replace(*here, record, *std::move(owned->tokens));
   here->stored.lease_end = lease_end;
   LetGo(*here);  // whoever uses it holds it
@@ -251,7 +257,7 @@ void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
   }
   Session& fresh = *session;
   Save(fresh, fresh,
-       [this, session = std::move(session),
+       [this, session = std::move(session), end = absl::Now() + kTrusted,
         created = std::move(created)](const absl::Status& status) mutable {
          if (!status.ok()) {
            const bool taken = DetailOf(status).reason == NameOf(Reason::kLeaseLost);
@@ -261,6 +267,7 @@ void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
          }
          if (Session* old = table_.Find(session->id)) Drop(*old);  // it had expired, or is gone
          Session& inserted = table_.Insert(std::move(session));
+         inserted.stored.lease_end = end;
          LetGo(inserted);
          created(&inserted);
        });
@@ -284,8 +291,10 @@ void StoredSessions::Save(Session& session, const SessionMetadata& metadata, Sav
                       session.tokens.begin() + static_cast<ptrdiff_t>(session.committed));
   ++stored.version;
   stored.matching = session.committed;
-  stored.lease_end = absl::Now() + kTrusted;
-  journal_->Write(std::move(write), [saved = std::move(saved)](SessionWrite&& done) mutable {
+  journal_->Write(std::move(write), [this, end = absl::Now() + kTrusted,
+                                     saved = std::move(saved)](SessionWrite&& done) mutable {
+    Session* here = table_.Find(done.record.metadata.id);
+    if (done.status.ok() && here != nullptr) here->stored.lease_end = end;
     const bool lost = absl::IsAborted(done.status) || absl::IsAlreadyExists(done.status);
     saved(lost ? LeaseLost(done.record.metadata.id) : done.status);
   });
@@ -319,7 +328,11 @@ void StoredSessions::Delete(const std::string& id, Saved deleted) {
   auto acquired =
       [this, id, deleted = std::move(deleted)](const absl::StatusOr<OwnedSession>& owned) mutable {
         Session* here = table_.Find(id);
-        if (here != nullptr && !here->busy) Drop(*here);
+        if (here != nullptr && here->busy) {  // a call has begun meanwhile
+          lost_(*here, absl::CancelledError(absl::StrCat("session '", id, "' was deleted")));
+        } else if (here != nullptr) {
+          Drop(*here);
+        }
         if (owned.ok() || absl::IsDataLoss(owned.status())) {
           // Whatever is left of a damaged session goes.
           DeleteStored(id, owned.ok() ? owned->record.version : 0, std::move(deleted));
@@ -339,10 +352,12 @@ void StoredSessions::DeleteStored(const std::string& id, uint64_t version, Saved
   write.kind = SessionWrite::Kind::kDelete;
   write.record.metadata.id = id;
   write.record.version = version;
-  journal_->Write(std::move(write), [deleted = std::move(deleted)](SessionWrite&& done) mutable {
-    const std::string& id = done.record.metadata.id;
-    deleted(absl::IsAborted(done.status) ? LeaseLost(id) : done.status);
-  });
+  journal_->Write(std::move(write),
+                  [this, deleted = std::move(deleted)](SessionWrite&& done) mutable {
+                    const std::string& id = done.record.metadata.id;
+                    if (!done.status.ok() && journal_ != nullptr) journal_->LetLapse(id);
+                    deleted(absl::IsAborted(done.status) ? LeaseLost(id) : done.status);
+                  });
 }
 
 absl::Time StoredSessions::Sweep(absl::Time now) {
