@@ -16,6 +16,11 @@ void FaultStore::SetRule(Rule rule) {
   rule_ = std::move(rule);
 }
 
+void FaultStore::FailNextAcquire() {
+  const std::lock_guard lock(mutex_);
+  fails_acquire_ = true;
+}
+
 void FaultStore::LoseRenewals(bool lose) {
   const std::lock_guard lock(mutex_);
   loses_renewals_ = lose;
@@ -53,6 +58,10 @@ absl::StatusOr<StoredSession> FaultStore::Peek(const std::string& id) {
 absl::StatusOr<OwnedSession> FaultStore::Acquire(const std::string& id,
                                                  std::optional<uint64_t> known) {
   WaitWhileHanging();
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(fails_acquire_, false)) return Failure();
+  }
   const std::lock_guard lock(store_mutex_);
   return store_->Acquire(id, known);
 }

@@ -34,6 +34,8 @@ class FaultStore : public SessionStore {
     SetRule([](const SessionWrite&) { return Fault::kFails; });
   }
   void Heal() { SetRule(nullptr); }
+  // The next session that is asked for cannot be had: UNAVAILABLE.
+  void FailNextAcquire();
   // Renewals do not come through: this replica cannot know whether its leases hold.
   void LoseRenewals(bool lose);
 
@@ -73,7 +75,7 @@ class FaultStore : public SessionStore {
   std::mutex mutex_;  // of all below
   std::condition_variable changed_;
   Rule rule_;
-  bool loses_renewals_ = false, hangs_ = false;
+  bool loses_renewals_ = false, fails_acquire_ = false, hangs_ = false;
   int waiting_ = 0;
 };
 
