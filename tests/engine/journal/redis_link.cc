@@ -97,6 +97,7 @@ void RedisLink::Serve() {
     if (ready[0].revents != 0) return;
     const int client = accept(listener_, nullptr, nullptr);
     if (client < 0) continue;
+    ++connections_;
     Carry(client);
     close(client);
     std::unique_lock lock(mutex_);

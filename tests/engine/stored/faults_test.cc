@@ -274,7 +274,8 @@ TEST(Faults, ADeletionAndACallMeetAtTheStore) {
   for (const bool deletes_first : {true, false}) {
     StoredEngine engine;
     ASSERT_TRUE(engine->Create({.session_id = "s", .initial_ids = {1, 2, 3}}).ok());
-    absl::SleepFor(absl::Milliseconds(4200));  // the lease is not trusted any longer: the store is asked
+    absl::SleepFor(
+        absl::Milliseconds(4200));  // the lease is not trusted any longer: the store is asked
     engine.store().Hang();
     std::promise<absl::Status> deleted;
     const auto deletes = [&] {
