@@ -247,22 +247,27 @@ void StoredSessions::WarnOfDamage(const std::vector<std::string>& ids) {
 
 void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
   if (Current(session->id, absl::Now()) != nullptr) {
-    cache_.Truncate(*session, 0);  // a fork's shared blocks
-    created(SessionExists(session->id));
-    return;
-  }
-  if (journal_ == nullptr) {
+    NotCreated(*session, SessionExists(session->id), created);
+  } else if (journal_ == nullptr) {
     created(&table_.Insert(std::move(session)));
-    return;
+  } else {
+    CreateStored(std::move(session), std::move(created), /*replaces_expired=*/true);
   }
+}
+
+void StoredSessions::CreateStored(std::unique_ptr<Session> session, Found created,
+                                  bool replaces_expired) {
   Session& fresh = *session;
   Save(fresh, fresh,
        [this, session = std::move(session), end = absl::Now() + kTrusted,
-        created = std::move(created)](const absl::Status& status) mutable {
+        created = std::move(created), replaces_expired](const absl::Status& status) mutable {
+         const bool taken = DetailOf(status).reason == NameOf(Reason::kLeaseLost);
+         if (taken && replaces_expired && journal_ != nullptr) {
+           ReplaceExpired(std::move(session), std::move(created));
+           return;
+         }
          if (!status.ok()) {
-           const bool taken = DetailOf(status).reason == NameOf(Reason::kLeaseLost);
-           cache_.Truncate(*session, 0);
-           created(taken ? SessionExists(session->id) : status);
+           NotCreated(*session, taken ? SessionExists(session->id) : status, created);
            return;
          }
          if (Session* old = table_.Find(session->id)) Drop(*old);  // it had expired, or is gone
@@ -271,6 +276,30 @@ void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
          LetGo(inserted);
          created(&inserted);
        });
+}
+
+void StoredSessions::ReplaceExpired(std::unique_ptr<Session> session, Found created) {
+  const std::string id = session->id;
+  auto loaded = [this, session = std::move(session), created = std::move(created)](
+                    const absl::StatusOr<StoredSession>& stored) mutable {
+    if (!stored.ok() || !HasExpired(stored->record.metadata, absl::Now())) {
+      NotCreated(*session, SessionExists(session->id), created);
+      return;
+    }
+    const std::string id = session->id;
+    // Who asks for an expired session deletes it.
+    Own(id, [this, session = std::move(session),
+             created = std::move(created)](const absl::StatusOr<Session*>&) mutable {
+      session->stored = {};
+      CreateStored(std::move(session), std::move(created), /*replaces_expired=*/false);
+    });
+  };
+  journal_->Load(id, std::move(loaded));
+}
+
+void StoredSessions::NotCreated(Session& session, const absl::Status& why, Found& created) {
+  cache_.Truncate(session, 0);  // a fork shares blocks
+  created(why);
 }
 
 void StoredSessions::Save(Session& session, const SessionMetadata& metadata, Saved saved) {

@@ -50,6 +50,11 @@ void FaultStore::WaitWhileHanging() {
   --waiting_;
 }
 
+int FaultStore::sweeps() {
+  const std::lock_guard lock(mutex_);
+  return sweeps_;
+}
+
 absl::StatusOr<StoredSession> FaultStore::Peek(const std::string& id) {
   const std::lock_guard lock(store_mutex_);
   return store_->Load(id);
@@ -127,7 +132,10 @@ absl::StatusOr<std::vector<std::string>> FaultStore::Expire(absl::Time now,
                                                             const std::set<std::string>& in_use) {
   WaitWhileHanging();
   const std::lock_guard lock(store_mutex_);
-  return store_->Expire(now, in_use);
+  auto expired = store_->Expire(now, in_use);
+  const std::lock_guard count(mutex_);
+  ++sweeps_;
+  return expired;
 }
 
 SessionStore::Counts FaultStore::counts() const {

@@ -47,8 +47,8 @@ class FaultStore : public SessionStore {
 
   // What is stored now.
   absl::StatusOr<StoredSession> Peek(const std::string& id);
-  // The store itself.  REQUIRES: no engine uses it.
-  SessionStore& inner() { return *store_; }
+  // How often it was swept for sessions whose time has run out.
+  int sweeps();
 
   // --- the store ---
 
@@ -76,7 +76,7 @@ class FaultStore : public SessionStore {
   std::condition_variable changed_;
   Rule rule_;
   bool loses_renewals_ = false, fails_acquire_ = false, hangs_ = false;
-  int waiting_ = 0;
+  int waiting_ = 0, sweeps_ = 0;
 };
 
 }  // namespace kvasir::testing

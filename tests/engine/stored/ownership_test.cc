@@ -24,9 +24,9 @@ using testing::Joined;
 using testing::Outcome;
 using testing::RandomModel;
 using testing::ReasonOf;
-using testing::Recorder;
 using testing::RedisLink;
 using testing::RedisServer;
+using testing::SlowTurn;
 using testing::SyncEngine;
 using testing::Turn;
 
@@ -47,29 +47,6 @@ struct Replica {
     engine = std::make_unique<SyncEngine>(std::move(options));
   }
   SyncEngine* operator->() { return engine.get(); }
-};
-
-// A turn whose reader takes nothing more once it has begun: it runs until it is told to go on.
-struct SlowTurn {
-  std::shared_ptr<Recorder> recorder;
-
-  SlowTurn(Replica& replica, const std::string& id) {
-    const auto begun = std::make_shared<std::promise<void>>();
-    recorder = std::make_shared<Recorder>([this, begun, has_begun = false](size_t) mutable {
-      if (std::exchange(has_begun, true)) return;
-      recorder->room = false;
-      begun->set_value();
-    });
-    replica->Start(Turn(id, {4, 2}, 6), recorder);
-    begun->get_future().get();
-    replica->DropIdleBlocks();  // the engine's thread has left the recorder
-  }
-  SlowTurn(const SlowTurn&) = delete;
-  SlowTurn& operator=(const SlowTurn&) = delete;
-  void GoOn(Replica& replica) const {
-    recorder->room = true;
-    replica->Resume(recorder);
-  }
 };
 
 class OwnershipTest : public ::testing::Test {
@@ -178,7 +155,7 @@ TEST_F(OwnershipTest, AWriteThatComesAfterTheTakeOverDoesNotCount) {
 }
 
 TEST_F(OwnershipTest, WhileACallRunsTheOtherReplicaReadsButDoesNotWrite) {
-  const SlowTurn turn(a_, "s");
+  SlowTurn turn(*a_.engine, "s");
   ExpectNotOwner(b_->Generate(Turn("s", {7}, 4)).status, "a:1");
   ExpectNotOwner(b_->Truncate("s", 1).status(), "a:1");
   ExpectNotOwner(b_->Delete("s"), "a:1");
@@ -193,8 +170,8 @@ TEST_F(OwnershipTest, WhileACallRunsTheOtherReplicaReadsButDoesNotWrite) {
   for (int i = 0; i < 2; ++i) {
     EXPECT_TRUE(Eventually([&, before = lease()] { return lease() > before; }));
   }
-  turn.GoOn(a_);
-  const Outcome& outcome = turn.recorder->Wait();
+  turn.GoOn();
+  const Outcome& outcome = turn.Wait();
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   content_ = Joined(content_, Joined({4, 2}, outcome.ids));
   EXPECT_EQ(*b_->Read("s"), content_);
@@ -206,10 +183,10 @@ TEST_F(OwnershipTest, WhileACallRunsTheOtherReplicaReadsButDoesNotWrite) {
 }
 
 TEST_F(OwnershipTest, ACallEndsWhereItsLeaseIsLost) {
-  const SlowTurn turn(a_, "s");
+  SlowTurn turn(*a_.engine, "s");
   LetLapse();
   Speak(b_);
-  ExpectLost(turn.recorder->Wait().status);  // found by the renewal: its reader is slow
+  ExpectLost(turn.Wait().status);  // found by the renewal: its reader is slow
   EXPECT_EQ(*a_->Read("s"), content_);
   EXPECT_FALSE(a_->Get("s")->busy);
   ExpectNotOwner(a_->Generate(Turn("s", {9}, 4)).status, "b:1");
@@ -217,7 +194,7 @@ TEST_F(OwnershipTest, ACallEndsWhereItsLeaseIsLost) {
 }
 
 TEST_F(OwnershipTest, MemoryIsNotReadLongerThanTheLease) {
-  const SlowTurn turn(a_, "s");
+  SlowTurn turn(*a_.engine, "s");
   a_.store->LoseRenewals(true);
   absl::SleepFor(kNoLongerTrusted);
   LetLapse();
@@ -226,7 +203,7 @@ TEST_F(OwnershipTest, MemoryIsNotReadLongerThanTheLease) {
   EXPECT_EQ(a_->Get("s")->length, content_.size());
   // Nor where a write is under way that may renew it, or not.
   a_.store->Hang();
-  turn.GoOn(a_);
+  turn.GoOn();
   a_.store->AwaitHanging();
   std::promise<std::vector<int>> read;
   a_->engine().ReadSession("s", 0, [&](absl::StatusOr<std::vector<int>> ids) {
@@ -235,7 +212,7 @@ TEST_F(OwnershipTest, MemoryIsNotReadLongerThanTheLease) {
   a_->DropIdleBlocks();
   a_.store->LetGo();
   EXPECT_EQ(read.get_future().get(), content_);
-  ExpectLost(turn.recorder->Wait().status);
+  ExpectLost(turn.Wait().status);
   a_.store->LoseRenewals(false);
   Speak(b_);
 }

@@ -47,6 +47,25 @@ GenerateRequest FirstTurn(const std::string& id, std::vector<int> input, uint32_
   return request;
 }
 
+SlowTurn::SlowTurn(SyncEngine& engine, const std::string& id) : engine_(engine) {
+  const auto begun = std::make_shared<std::promise<void>>();
+  const auto itself = std::make_shared<Recorder*>();
+  recorder_ = std::make_shared<Recorder>([begun, itself, has_begun = false](size_t) mutable {
+    if (std::exchange(has_begun, true)) return;
+    (*itself)->room = false;
+    begun->set_value();
+  });
+  *itself = recorder_.get();
+  engine_.Start(Turn(id, {4, 2}, 6), recorder_);
+  begun->get_future().get();
+  engine_.DropIdleBlocks();  // the engine's thread has left the recorder
+}
+
+void SlowTurn::GoOn() {
+  recorder_->room = true;
+  engine_.Resume(recorder_);
+}
+
 Outcome FreshAnswer(SyncEngine& engine, std::vector<int> before, const std::vector<int>& input,
                     uint32_t new_tokens, uint64_t seed) {
   GenerateRequest request = Turn("", Joined(std::move(before), input), new_tokens);

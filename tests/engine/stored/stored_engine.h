@@ -47,6 +47,19 @@ GenerateRequest Turn(const std::string& id, std::vector<int> input, uint32_t new
 // As Turn; creates the session where it is missing.
 GenerateRequest FirstTurn(const std::string& id, std::vector<int> input, uint32_t new_tokens);
 
+// A turn {4, 2} + 6 tokens whose reader takes nothing more once it has begun: it runs until it is
+// told to go on. Returns when it has begun.
+class SlowTurn {
+ public:
+  SlowTurn(SyncEngine& engine, const std::string& id);
+  void GoOn();
+  const Outcome& Wait() { return recorder_->Wait(); }
+
+ private:
+  SyncEngine& engine_;
+  std::shared_ptr<Recorder> recorder_;
+};
+
 // What an engine without a store answers to the same conversation: to `before` + `input` at once.
 Outcome FreshAnswer(SyncEngine& engine, std::vector<int> before, const std::vector<int>& input,
                     uint32_t new_tokens, uint64_t seed);
