@@ -278,8 +278,8 @@ void Engine::Core::Truncate(Session& session, size_t length, Callback<SessionInf
                  [this, &session, done = std::move(done)](const absl::Status& saved) mutable {
                    const std::string id = session.id;
                    session.busy = false;
+                   sessions_.LetGo(session);
                    if (saved.ok()) {
-                     sessions_.LetGo(session);
                      done(InfoOf(session));
                    } else {
                      sessions_.Drop(session);  // what the store has is not known

@@ -79,9 +79,9 @@ void Engine::Core::Answer(Call& call, const absl::Status& saved) {
   Session& session = *call.session;
   const std::string id = session.id;
   session.busy = false;
+  sessions_.LetGo(session);
   if (saved.ok()) {
     Send(call, call.unsent_ids.size());
-    sessions_.LetGo(session);
     if (call.one_shot == nullptr && session.committed > 0) {
       sessions_.usage().Add(session.tenant, call.created_session ? 1 : 0,
                             static_cast<int64_t>(session.committed - call.base_length));

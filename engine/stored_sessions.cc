@@ -91,6 +91,12 @@ void StoredSessions::Own(const std::string& id, Found found) {
   journal_->Acquire(id, known,
                     [this, id, known, end = now + kTrusted,
                      found = std::move(found)](absl::StatusOr<OwnedSession> owned) mutable {
+                      if (owned.ok() && owned->taken_over) ++moves_;
+                      if (owned.ok() && !owned->tokens && table_.Find(id) == nullptr) {
+                        // What was here when the store was asked has left the memory since.
+                        Own(id, std::move(found));
+                        return;
+                      }
                       found(Install(id, known, std::move(owned), end));
                     });
 }
@@ -101,12 +107,14 @@ absl::StatusOr<Session*> StoredSessions::Install(const std::string& id,
                                                  absl::Time lease_end) {
   Session* here = table_.Find(id);
   if (here != nullptr && here->busy) return here;  // who asked first has begun meanwhile
+  // Where this replica has written or found it meanwhile, it has what is newer than what was read.
+  const bool unchanged = here == nullptr || here->stored.version == known.value_or(0);
   if (!owned.ok()) {
     const bool gone = DetailOf(owned.status()).reason == NameOf(Reason::kSessionNotFound);
+    if (gone && !unchanged) return here;
     if (gone && here != nullptr) Drop(*here);
     return owned.status();
   }
-  if (owned->taken_over) ++moves_;
   SessionRecord& record = owned->record;
   if (HasExpired(record.metadata, absl::Now())) {
     if (here != nullptr) Drop(*here);
@@ -123,8 +131,6 @@ absl::StatusOr<Session*> StoredSessions::Install(const std::string& id,
     fresh->id = id;
     here = &table_.Insert(std::move(fresh));
   }
-  // Where this replica has written or found it meanwhile, it has what is newer than what was read.
-  const bool unchanged = here->stored.version == known.value_or(0);
   if (unchanged && owned->tokens) Replace(*here, record, *std::move(owned->tokens));
   here->stored.lease_end = lease_end;
   LetGo(*here);  // whoever uses it holds it
@@ -244,36 +250,66 @@ void StoredSessions::WarnOfDamage(const std::vector<std::string>& ids) {
 
 void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
   if (Current(session->id, absl::Now()) != nullptr) {
-    created(SessionExists(session->id));
+    NotCreated(*session, SessionExists(session->id), created);
     return;
   }
   const auto tokens = static_cast<int64_t>(session->committed);
   if (const absl::Status quota = usage_.Check(session->tenant, 1, tokens); !quota.ok()) {
-    cache_.Truncate(*session, 0);
-    created(quota);
-    return;
-  }
-  usage_.Add(session->tenant, 1, tokens);
-  if (journal_ == nullptr) {
+    NotCreated(*session, quota, created);
+  } else if (journal_ == nullptr) {
+    usage_.Add(session->tenant, 1, tokens);
     created(&table_.Insert(std::move(session)));
-    return;
+  } else {
+    CreateStored(std::move(session), std::move(created), /*replaces_expired=*/true);
   }
+}
+
+void StoredSessions::CreateStored(std::unique_ptr<Session> session, Found created,
+                                  bool replaces_expired) {
   Session& fresh = *session;
   Save(fresh, fresh,
-       [this, session = std::move(session),
-        created = std::move(created)](const absl::Status& status) mutable {
+       [this, session = std::move(session), end = absl::Now() + kTrusted,
+        created = std::move(created), replaces_expired](const absl::Status& status) mutable {
+         const bool taken = DetailOf(status).reason == NameOf(Reason::kLeaseLost);
+         if (taken && replaces_expired && journal_ != nullptr) {
+           ReplaceExpired(std::move(session), std::move(created));
+           return;
+         }
          if (!status.ok()) {
-           const bool taken = DetailOf(status).reason == NameOf(Reason::kLeaseLost);
-           cache_.Truncate(*session, 0);
-           usage_.Add(session->tenant, -1, -static_cast<int64_t>(session->committed));
-           created(taken ? SessionExists(session->id) : status);
+           NotCreated(*session, taken ? SessionExists(session->id) : status, created);
            return;
          }
          if (Session* old = table_.Find(session->id)) Drop(*old);  // it had expired, or is gone
+         usage_.Add(session->tenant, 1, static_cast<int64_t>(session->committed));
          Session& inserted = table_.Insert(std::move(session));
+         inserted.stored.lease_end = end;
          LetGo(inserted);
          created(&inserted);
        });
+}
+
+void StoredSessions::ReplaceExpired(std::unique_ptr<Session> session, Found created) {
+  const std::string id = session->id;
+  auto loaded = [this, session = std::move(session), created = std::move(created)](
+                    const absl::StatusOr<StoredSession>& stored) mutable {
+    if (!stored.ok() || !HasExpired(stored->record.metadata, absl::Now())) {
+      NotCreated(*session, SessionExists(session->id), created);
+      return;
+    }
+    const std::string id = session->id;
+    // Who asks for an expired session deletes it.
+    Own(id, [this, session = std::move(session),
+             created = std::move(created)](const absl::StatusOr<Session*>&) mutable {
+      session->stored = {};
+      CreateStored(std::move(session), std::move(created), /*replaces_expired=*/false);
+    });
+  };
+  journal_->Load(id, std::move(loaded));
+}
+
+void StoredSessions::NotCreated(Session& session, const absl::Status& why, Found& created) {
+  cache_.Truncate(session, 0);  // a fork shares blocks
+  created(why);
 }
 
 void StoredSessions::Save(Session& session, const SessionMetadata& metadata, Saved saved) {
@@ -294,8 +330,10 @@ void StoredSessions::Save(Session& session, const SessionMetadata& metadata, Sav
                       session.tokens.begin() + static_cast<ptrdiff_t>(session.committed));
   ++stored.version;
   stored.matching = session.committed;
-  stored.lease_end = absl::Now() + kTrusted;
-  journal_->Write(std::move(write), [saved = std::move(saved)](SessionWrite&& done) mutable {
+  journal_->Write(std::move(write), [this, end = absl::Now() + kTrusted,
+                                     saved = std::move(saved)](SessionWrite&& done) mutable {
+    Session* here = table_.Find(done.record.metadata.id);
+    if (done.status.ok() && here != nullptr) here->stored.lease_end = end;
     const bool lost = absl::IsAborted(done.status) || absl::IsAlreadyExists(done.status);
     saved(lost ? LeaseLost(done.record.metadata.id) : done.status);
   });
@@ -330,7 +368,11 @@ void StoredSessions::Delete(const std::string& id, Saved deleted) {
   auto acquired =
       [this, id, deleted = std::move(deleted)](const absl::StatusOr<OwnedSession>& owned) mutable {
         Session* here = table_.Find(id);
-        if (here != nullptr && !here->busy) Drop(*here);
+        if (here != nullptr && here->busy) {  // a call has begun meanwhile
+          lost_(*here, absl::CancelledError(absl::StrCat("session '", id, "' was deleted")));
+        } else if (here != nullptr) {
+          Drop(*here);
+        }
         if (owned.ok()) {
           const SessionRecord& record = owned->record;
           usage_.Add(record.metadata.tenant, -1, -static_cast<int64_t>(record.length));
@@ -354,10 +396,12 @@ void StoredSessions::DeleteStored(const std::string& id, uint64_t version, Saved
   write.kind = SessionWrite::Kind::kDelete;
   write.record.metadata.id = id;
   write.record.version = version;
-  journal_->Write(std::move(write), [deleted = std::move(deleted)](SessionWrite&& done) mutable {
-    const std::string& id = done.record.metadata.id;
-    deleted(absl::IsAborted(done.status) ? LeaseLost(id) : done.status);
-  });
+  journal_->Write(std::move(write),
+                  [this, deleted = std::move(deleted)](SessionWrite&& done) mutable {
+                    const std::string& id = done.record.metadata.id;
+                    if (!done.status.ok() && journal_ != nullptr) journal_->LetLapse(id);
+                    deleted(absl::IsAborted(done.status) ? LeaseLost(id) : done.status);
+                  });
 }
 
 void StoredSessions::CountUsage(const std::string& after) {

@@ -62,7 +62,8 @@ class StoredSessions {
   void List(const std::string& after, size_t count,
             const std::map<std::string, std::string>& labels, Listed listed);
 
-  // Puts a new session into the store, then into the table. SESSION_EXISTS.
+  // Puts a new session into the store, then into the table, in the place of an expired one.
+  // SESSION_EXISTS.
   void Create(std::unique_ptr<Session> session, Found created);
 
   using Saved = absl::AnyInvocable<void(const absl::Status&)>;
@@ -107,6 +108,10 @@ class StoredSessions {
   void WarnOfDamage(const std::vector<std::string>& ids);
   absl::Status CheckModel(const SessionRecord& record);
   void Replace(Session& session, const SessionRecord& record, std::vector<int> tokens);
+  void CreateStored(std::unique_ptr<Session> session, Found created, bool replaces_expired);
+  // The id is taken, perhaps by one that has expired and that no sweep has found yet.
+  void ReplaceExpired(std::unique_ptr<Session> session, Found created);
+  void NotCreated(Session& session, const absl::Status& why, Found& created);
   Session SeenAs(const SessionRecord& record, std::vector<int> tokens);
   void CountUsage(const std::string& after);
   void DeleteStored(const std::string& id, uint64_t version, Saved deleted);

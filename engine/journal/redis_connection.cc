@@ -70,7 +70,7 @@ absl::Status RedisConnection::Failure(std::string_view what) const {
 }
 
 absl::StatusOr<std::vector<RedisReply>> RedisConnection::Run(std::span<const RedisCall> calls) {
-  const Deadline deadline = steady_clock::now() + kPatience;
+  const Deadline deadline = steady_clock::now() + (is_down_ ? kPatienceWhenDown : kPatience);
   bool was_sent = false;
   for (int attempt = 0;; ++attempt) {
     std::vector<RedisReply> replies;
@@ -79,10 +79,15 @@ absl::StatusOr<std::vector<RedisReply>> RedisConnection::Run(std::span<const Red
       outcome = Attempt(calls, was_sent, deadline, &replies);
       was_sent = true;
     }
-    if (outcome == Outcome::kDone) return replies;
+    if (outcome == Outcome::kDone) {
+      is_down_ = false;
+      return replies;
+    }
     context_ = nullptr;
-    const bool gives_up = outcome == Outcome::kRefused || steady_clock::now() >= deadline;
-    if (gives_up) return Failure(last_error_);
+    if (is_down_ || outcome == Outcome::kRefused || steady_clock::now() >= deadline) {
+      is_down_ = true;
+      return Failure(last_error_);
+    }
     Backoff(attempt, deadline);
   }
 }

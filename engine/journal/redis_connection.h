@@ -33,6 +33,8 @@ class RedisConnection {
  public:
   // So long one Run goes on trying, and so long it waits for a connection and for an answer.
   static constexpr std::chrono::milliseconds kPatience{3000};
+  // Where the Run before has given up: one attempt. Who waits in a queue would wait for the sum.
+  static constexpr std::chrono::milliseconds kPatienceWhenDown{500};
   static constexpr std::chrono::milliseconds kConnectTimeout{1000};
   static constexpr std::chrono::milliseconds kAnswerTimeout{1500};
 
@@ -70,6 +72,7 @@ class RedisConnection {
   const std::vector<std::string> scripts_;
   std::vector<std::string> digests_;  // of scripts_, by which Redis knows them
   std::unique_ptr<redisContext, ContextDeleter> context_;
+  bool is_down_ = false;  // the last Run gave up
   std::string last_error_;
   std::minstd_rand jitter_;
 };

@@ -42,6 +42,7 @@ class Recorder : public GenerateSink {
     outcome_.logprobs.insert(outcome_.logprobs.end(), logprobs.begin(), logprobs.end());
     outcome_.prompt_logprobs.insert(outcome_.prompt_logprobs.end(), prompt_logprobs.begin(),
                                     prompt_logprobs.end());
+    received_ = outcome_.ids.size();
     if (on_token_) on_token_(outcome_.ids.size());
   }
   void OnComplete(const GenerateComplete& complete) override {
@@ -58,10 +59,14 @@ class Recorder : public GenerateSink {
     return outcome_;
   }
 
+  // Tokens so far.
+  size_t received() const { return received_; }
+
   std::atomic<bool> room = true;
 
  private:
   std::function<void(size_t)> on_token_;
+  std::atomic<size_t> received_ = 0;
   Outcome outcome_;  // the engine's thread's until done_
   std::promise<void> done_;
   std::future<void> ended_ = done_.get_future();

@@ -229,6 +229,26 @@ TEST(RedisFaults, NothingIsLostOrDoubledThroughOutages) {
   }
 }
 
+// Operations wait in a queue: patience with each would be added up.
+TEST(RedisFaults, OnceGivenUpRedisIsTriedOnceForEachOperationUntilItIsBack) {
+  RedisServer server;
+  RedisLink link(server.port());
+  const auto store = Open(link.url());
+  SessionHolder holder(*store, "s");
+  ASSERT_TRUE(holder.Create({1}).ok());
+  server.Kill();
+  EXPECT_EQ(DetailOf(store->Load("s").status()).reason, "STORE");
+  const int tried = link.connections();
+  EXPECT_GE(tried, 3);
+  for (int i = 1; i <= 5; ++i) {
+    EXPECT_EQ(DetailOf(store->Load("s").status()).reason, "STORE");
+    EXPECT_EQ(link.connections(), tried + i);
+  }
+  server.Start();
+  EXPECT_EQ(StoredTokens(*store, "s"), Tokens{1});
+  EXPECT_TRUE(holder.Append({2}).ok());
+}
+
 TEST(RedisFaults, ForgottenScriptsAreLoadedAgain) {
   RedisServer server;
   const auto store = Open(server.url());

@@ -1,6 +1,7 @@
 #include "tests/engine/journal/redis_link.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -49,7 +50,7 @@ RedisLink::RedisLink(int server_port) : server_port_(server_port) {
   KVASIR_CHECK(listen(listener_, 16) == 0);
   KVASIR_CHECK(getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size) == 0);
   port_ = ntohs(address.sin_port);
-  KVASIR_CHECK(pipe(stop_) == 0);
+  KVASIR_CHECK(pipe2(stop_, O_CLOEXEC) == 0);  // a server started later must not hold it
   thread_ = std::thread([this] { Serve(); });
 }
 
@@ -97,6 +98,7 @@ void RedisLink::Serve() {
     if (ready[0].revents != 0) return;
     const int client = accept(listener_, nullptr, nullptr);
     if (client < 0) continue;
+    ++connections_;
     Carry(client);
     close(client);
     std::unique_lock lock(mutex_);

@@ -33,6 +33,8 @@ class RedisLink {
 
   // How often the client has sent something since it last got a reply.
   int round_trips() const { return round_trips_; }
+  // How often the client has come.
+  int connections() const { return connections_; }
 
  private:
   enum class Trouble { kNone, kLoseReply, kLoseReplyAndShut, kHoldRequest };
@@ -47,7 +49,7 @@ class RedisLink {
   int listener_ = -1, port_ = 0;
   int stop_[2] = {-1, -1};  // a pipe: readable when this object ends
   std::atomic<Trouble> trouble_ = Trouble::kNone;
-  std::atomic<int> round_trips_ = 0;
+  std::atomic<int> round_trips_ = 0, connections_ = 0;
   bool asked_ = false;  // the last that went through was a request
   std::mutex mutex_;
   std::condition_variable changed_;

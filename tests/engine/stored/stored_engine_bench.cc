@@ -1,0 +1,310 @@
+// What stored sessions cost an engine: throughput, memory, start, restoring.
+#include <malloc.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <future>
+#include <memory>
+#include <new>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "engine/check.h"
+#include "tests/engine/engine_harness.h"
+#include "tests/engine/random_model.h"
+#include "tests/engine/temporary_directory.h"
+
+namespace {
+
+std::atomic<int64_t> heap_bytes = 0;  // as the allocator counts them
+
+void* Allocate(size_t bytes) {
+  void* memory = std::malloc(bytes);
+  if (memory == nullptr) std::abort();
+  heap_bytes += static_cast<int64_t>(malloc_usable_size(memory));
+  return memory;
+}
+
+void Free(void* memory) {
+  if (memory == nullptr) return;
+  heap_bytes -= static_cast<int64_t>(malloc_usable_size(memory));
+  std::free(memory);
+}
+
+}  // namespace
+
+void* operator new(size_t bytes) { return Allocate(bytes); }
+void* operator new[](size_t bytes) { return Allocate(bytes); }
+void operator delete(void* memory) noexcept { Free(memory); }
+void operator delete[](void* memory) noexcept { Free(memory); }
+void operator delete(void* memory, size_t) noexcept { Free(memory); }
+void operator delete[](void* memory, size_t) noexcept { Free(memory); }
+
+namespace kvasir {
+namespace {
+
+using testing::RandomModel;
+using testing::SyncEngine;
+
+constexpr int kBatch = 16;
+constexpr uint32_t kInput = 16, kReply = 64;  // tokens of a turn
+constexpr int kTurns = 12;                    // of each session
+constexpr int kPairs = 7;
+
+constexpr int kSessions = 100'000;
+constexpr size_t kLength = 1'000;
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+double MillisecondsOf(const std::function<void()>& call) {
+  const absl::Time start = absl::Now();
+  call();
+  return absl::ToDoubleMilliseconds(absl::Now() - start);
+}
+
+std::shared_ptr<SessionStore> OpenStore(const std::string& path) {
+  auto opened = OpenSqliteStore(path);
+  if (!opened.ok()) std::fprintf(stderr, "%s\n", opened.status().ToString().c_str());
+  KVASIR_CHECK(opened.ok());
+  return *std::move(opened);
+}
+
+// One session after the other's answer, as a client does: the next turn begins when one has ended.
+class Talk : public GenerateSink {
+ public:
+  using Next = std::function<void(int session, int turn)>;
+  Talk(int session, int turn, const Next& next, std::promise<void>* ended)
+      : session_(session), turn_(turn), next_(next), ended_(ended) {}
+
+  bool HasRoom() const override { return true; }
+  void OnStarted(const GenerateStarted&) override {}
+  void OnTokens(std::span<const int>, std::span<const TokenLogprob>,
+                std::span<const TokenLogprob>) override {}
+  void OnComplete(const GenerateComplete&) override {
+    if (turn_ + 1 < kTurns) {
+      next_(session_, turn_ + 1);
+    } else {
+      ended_->set_value();
+    }
+  }
+  void OnError(const absl::Status& status) override {
+    std::fprintf(stderr, "%s\n", status.ToString().c_str());
+    std::abort();
+  }
+
+ private:
+  const int session_, turn_;
+  const Next& next_;
+  std::promise<void>* ended_;
+};
+
+// Generated tokens a second.
+double Throughput(const EngineOptions& options) {
+  auto created = Engine::Create(options);
+  KVASIR_CHECK(created.ok());
+  Engine& engine = **created;
+  std::vector<std::promise<void>> ended(kBatch);
+  const Talk::Next next = [&](int session, int turn) {
+    engine.Generate({.session_id = absl::StrFormat("s%d", session),
+                     .input_ids = std::vector<int>(kInput, 100 + turn),
+                     .max_new_tokens = kReply,
+                     .ignore_eos = true,
+                     .create_if_missing = true},
+                    std::make_shared<Talk>(session, turn, next, &ended[session]));
+  };
+  const double milliseconds = MillisecondsOf([&] {
+    for (int i = 0; i < kBatch; ++i) next(i, 0);
+    for (auto& one : ended) one.get_future().get();
+  });
+  return kBatch * kTurns * kReply / milliseconds * 1e3;
+}
+
+void MeasureThroughput(const std::string& model, const std::string& folder) {
+  struct Mode {
+    const char* name;
+    Durability durability;
+  };
+  absl::PrintF(
+      "%d sessions at once, %d turns of %d + %d tokens each, %d pairs with and without "
+      "SQLite: medians\n%-10s %14s %14s %10s %10s\n",
+      kBatch, kTurns, kInput, kReply, kPairs, "durability", "without, tok/s", "with, tok/s",
+      "ratio", "from..to");
+  int files = 0;
+  const auto run = [&](std::optional<Durability> durability) {
+    EngineOptions options;
+    options.model_dir = model;
+    options.kv_memory = int64_t{256} << 20;
+    if (durability) {
+      options.durability = *durability;
+      options.session_store = OpenStore(absl::StrFormat("%s/speed-%d", folder, ++files));
+    }
+    return Throughput(options);
+  };
+  (void)run(std::nullopt);  // warm
+  for (const Mode mode : {Mode{"turn", Durability::kTurn}, Mode{"token", Durability::kToken},
+                          Mode{"none", Durability::kNone}}) {
+    std::vector<double> without, with, ratios;
+    for (int i = 0; i < kPairs; ++i) {
+      // Which one comes first changes: the machine's mood has a slope.
+      if (i % 2 == 0) without.push_back(run(std::nullopt));
+      with.push_back(run(mode.durability));
+      if (i % 2 == 1) without.push_back(run(std::nullopt));
+      ratios.push_back(with.back() / without.back());
+    }
+    const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end());
+    absl::PrintF("%-10s %14.0f %14.0f %10.3f %.3f..%.3f\n", mode.name, Median(without),
+                 Median(with), Median(ratios), *least, *most);
+    std::fflush(stdout);
+  }
+}
+
+std::string IdOf(int i) { return absl::StrFormat("%08x-session-%06d", i * 2654435761u, i); }
+
+// All at once: as many share a commit as come together.
+void CreateSessions(Engine& engine, int first, int count, size_t length) {
+  std::vector<std::promise<void>> created(count);
+  for (int i = 0; i < count; ++i) {
+    engine.CreateSession(
+        {.session_id = IdOf(first + i), .initial_ids = std::vector<int>(length, 300)},
+        [&created, i](const absl::StatusOr<SessionInfo>& info) {
+          KVASIR_CHECK(info.ok());
+          created[i].set_value();
+        });
+  }
+  for (auto& one : created) one.get_future().get();
+}
+
+EngineOptions Plain() {
+  unsetenv("KVASIR_TEST_SESSION_STORE");
+  return RandomModel::Options();
+}
+
+void Row(const char* what, double value, const char* unit) {
+  absl::PrintF("%-64s %10.2f %s\n", what, value, unit);
+  std::fflush(stdout);
+}
+
+// Besides its tokens: their vector has room for as many.
+double BytesBesides(int64_t before, int sessions, size_t length) {
+  return static_cast<double>(heap_bytes - before) / sessions -
+         static_cast<double>(length * sizeof(int));
+}
+
+void MeasureMemoryWithoutStore() {
+  SyncEngine engine(Plain());
+  engine.Stats();
+  const int64_t before = heap_bytes;
+  for (int i = 0; i < kSessions; i += 1000) CreateSessions(engine.engine(), i, 1000, 100);
+  engine.Stats();
+  Row("a session without a store, besides its 100 tokens", BytesBesides(before, kSessions, 100),
+      "bytes");
+}
+
+void MeasureMany(const std::string& path) {
+  EngineOptions options = Plain();
+  options.session_store = OpenStore(path);
+  {
+    SyncEngine engine(options);
+    const double creation = MillisecondsOf([&] {
+      for (int i = 0; i < kSessions; i += 1000) CreateSessions(engine.engine(), i, 1000, kLength);
+    });
+    Row("creating 100,000 sessions of 1,000 tokens", creation / 1e3, "s");
+    for (int i = 0; i < 50; ++i) {
+      KVASIR_CHECK(engine
+                       .Create({.session_id = absl::StrFormat("long%d", i),
+                                .initial_ids = std::vector<int>(4096, i)})
+                       .ok());
+    }
+  }
+  options.session_store.reset();
+  std::vector<double> starts;
+  std::optional<SyncEngine> engine;
+  for (int i = 0; i < 3; ++i) {
+    engine.reset();
+    options.session_store.reset();
+    starts.push_back(MillisecondsOf([&] {
+      options.session_store = OpenStore(path);
+      engine.emplace(options);
+    }));
+  }
+  Row("an engine's start over them, median of 3", Median(starts), "ms");
+  std::vector<double> pages;
+  ListSessionsRequest request = {.page_size = 1000};
+  for (int i = 0; i < 50; ++i) {
+    pages.push_back(
+        MillisecondsOf([&] { request.page_token = engine->List(request)->next_page_token; }));
+  }
+  Row("a page of 1,000 of them, median of 50", Median(pages), "ms");
+
+  engine->Stats();
+  const int64_t before = heap_bytes;
+  for (int first = 0; first < kSessions; first += 1000) {
+    std::vector<std::promise<void>> seen(1000);
+    for (int i = 0; i < 1000; ++i) {
+      // Loads the session and changes nothing.
+      engine->engine().TruncateSession(IdOf(first + i), 0, kLength + 1,
+                                       [&seen, i](const absl::StatusOr<SessionInfo>& info) {
+                                         KVASIR_CHECK(absl::IsAborted(info.status()));
+                                         seen[i].set_value();
+                                       });
+    }
+    for (auto& one : seen) one.get_future().get();
+  }
+  const int64_t loaded = engine->Stats().sessions;
+  KVASIR_CHECK(loaded == kSessions);
+  Row("a session loaded from SQLite, besides its 1,000 tokens",
+      BytesBesides(before, kSessions, kLength), "bytes");
+
+  std::vector<double> restores;
+  for (int i = 0; i < 50; ++i) {
+    // Until it is let in: then its prefill begins.
+    class Started : public GenerateSink {
+     public:
+      bool HasRoom() const override { return true; }
+      void OnStarted(const GenerateStarted&) override { started.set_value(); }
+      void OnTokens(std::span<const int>, std::span<const TokenLogprob>,
+                    std::span<const TokenLogprob>) override {}
+      void OnComplete(const GenerateComplete&) override { ended.set_value(); }
+      void OnError(const absl::Status&) override { std::abort(); }
+      std::promise<void> started, ended;
+    };
+    const auto sink = std::make_shared<Started>();
+    restores.push_back(MillisecondsOf([&] {
+      engine->engine().Generate({.session_id = absl::StrFormat("long%d", i), .max_new_tokens = 1},
+                                sink);
+      sink->started.get_future().get();
+    }));
+    sink->ended.get_future().get();
+  }
+  Row("restoring 4,096 tokens until their prefill begins, median of 50", Median(restores), "ms");
+  Row("  the longest", *std::max_element(restores.begin(), restores.end()), "ms");
+}
+
+}  // namespace
+}  // namespace kvasir
+
+// stored_engine_bench MODEL_DIR [FOLDER]: FOLDER lies on the disk to be measured; else a temporary
+// one.
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: stored_engine_bench MODEL_DIR [FOLDER]\n");
+    return 2;
+  }
+  const kvasir::testing::TemporaryDirectory temporary;
+  const std::string folder = argc > 2 ? argv[2] : temporary.path().string();
+  kvasir::MeasureThroughput(argv[1], folder);
+  kvasir::MeasureMemoryWithoutStore();
+  kvasir::MeasureMany(folder + "/many");
+  return 0;
+}
