@@ -9,9 +9,9 @@ Usage: scripts/torture.sh [--store=NAME] [--rounds=N] [--seed=N]
        scripts/torture.sh --move [--sessions=N] [--seed=N]
 
 In each round a kvasir-model gets a new store and a random load of turns, forks, cuts and deletions, is
-killed (-9) at a random moment and comes back with its store, one to three times. All that clients were
-told must be there, as --durability (drawn for the round) promises it, and every conversation must go on
-bit for bit as on a server that was never killed.
+killed (-9) at a random moment, now and then stopped, and comes back with its store, one to three times.
+All that clients were told must be there, as --durability (drawn for the round) promises it, and every
+conversation must go on bit for bit as on a server that was never killed.
 
 With --move, three replicas behind HAProxy are drained and killed under load instead, and no client
 may notice more than a wait.

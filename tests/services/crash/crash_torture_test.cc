@@ -1,5 +1,5 @@
-// kvasir-model is killed at random moments under a random load, comes back with its store, and has
-// what it promised; conversations then go on as if nothing had been.
+// kvasir-model is killed, or now and then stopped, at random moments under a random load, comes
+// back with its store, and has what it promised; conversations then go on as if nothing had been.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -27,7 +27,7 @@ constexpr int kClients = 4;
 const char* const kDurabilities[] = {"turn", "token", "none"};  // as the enumerators are
 
 struct Figures {
-  int rounds = 0, kills = 0, acknowledged_turns = 0;
+  int rounds = 0, kills = 0, stops = 0, acknowledged_turns = 0;
   Found found;
 };
 
@@ -44,10 +44,10 @@ class StoredServer {
         stub_(v1::ModelService::NewStub(channel_)) {}
 
   v1::ModelService::Stub& stub() { return *stub_; }
-  void Kill() { program_.Signal(SIGKILL); }
-  // After Kill.
-  void Bury() {
-    EXPECT_EQ(program_.Wait(), -SIGKILL) << program_.standard_error();
+  void Signal(int signal) { program_.Signal(signal); }
+  // After SIGKILL or SIGTERM.
+  void Bury(int signal) {
+    EXPECT_EQ(program_.Wait(), signal == SIGKILL ? -SIGKILL : 0) << program_.standard_error();
     EXPECT_EQ(program_.standard_error(), "");
   }
 
@@ -79,8 +79,9 @@ class Round {
     server_ = std::make_unique<StoredServer>(store_, durability_);
     for (uint64_t deaths = 1 + random_() % 3; deaths > 0 && !::testing::Test::HasFailure();
          --deaths) {
-      RunUntilDeath();
-      ++figures.kills;
+      const bool stop = random_() % 5 == 0;
+      RunUntilDeath(stop ? SIGTERM : SIGKILL);
+      ++(stop ? figures.stops : figures.kills);
       server_ = std::make_unique<StoredServer>(store_, durability_);
       figures.found += Compare();
     }
@@ -92,19 +93,23 @@ class Round {
   const char* durability() const { return kDurabilities[static_cast<int>(durability_)]; }
 
  private:
-  void RunUntilDeath() {
+  void RunUntilDeath(int signal) {
     // Right after something was heard of it, when it must be true; or at any time.
     const bool by_events = random_() % 2 == 0;
     const int events = by_events ? 1 + static_cast<int>(random_() % 150) : 1'000'000;
     const std::chrono::milliseconds after(by_events ? 3000 : random_() % 300);
-    Death death([&] { server_->Kill(); }, events, after);
+    Death death([&] { server_->Signal(signal); }, events, after);
     std::vector<std::thread> threads;
     for (LoadClient& client : clients_) {
       threads.emplace_back([&] { client.Run(server_->stub(), death); });
     }
     death.Await();
     for (std::thread& thread : threads) thread.join();
-    server_->Bury();
+    server_->Bury(signal);
+    if (signal == SIGKILL) return;
+    for (LoadClient& client : clients_) {  // whoever stops in good order stores everything before
+      for (KnownSession& session : client.sessions()) session.durable = session.history.size();
+    }
   }
 
   Found Compare() {
@@ -170,6 +175,7 @@ void RunRounds(const std::string& name, const std::function<std::string()>& new_
     const Figures figures = round.Run();
     ++all.rounds;
     all.kills += figures.kills;
+    all.stops += figures.stops;
     all.acknowledged_turns += figures.acknowledged_turns;
     all.found += figures.found;
     EXPECT_FALSE(::testing::Test::HasFailure())
@@ -178,7 +184,8 @@ void RunRounds(const std::string& name, const std::function<std::string()>& new_
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begun;
   std::cout << name << ": " << all.rounds << " rounds from seed " << first << ": " << all.kills
-            << " kills, " << all.acknowledged_turns << " acknowledged turns, " << all.found.sessions
+            << " kills, " << all.stops << " stops, " << all.acknowledged_turns
+            << " acknowledged turns, " << all.found.sessions
             << " sessions compared; turns under way: " << all.found.whole << " whole, "
             << all.found.absent << " absent, " << all.found.partly << " partly; "
             << all.found.lost_turns << " turns lost by durability none; " << seconds.count()
