@@ -47,13 +47,14 @@ struct Session : SessionMetadata {
   // come through.
   struct Stored {
     uint64_t version = 0;  // 0: nothing
-    size_t matching = 0;  // of `tokens`, so many are the store's first ones
+    size_t matching = 0;   // of `tokens`, so many are the store's first ones
     absl::Time lease_end = absl::InfinitePast();
   };
   Stored stored;
 
-  // Its place in the table's list of sessions whose blocks may be evicted, if it has one.
-  std::optional<std::list<Session*>::iterator> evictable;
+  // Its place in one of the table's lists of sessions that no running call uses, if it has one.
+  std::optional<std::list<Session*>::iterator> idle;
+  bool bare = false;  // in the list of those without blocks
 };
 
 }  // namespace kvasir

@@ -26,24 +26,30 @@ void SessionTable::Erase(Session& session) {
 }
 
 void SessionTable::Pin(Session& session) {
-  if (!session.evictable) return;
-  evictable_.erase(*session.evictable);
-  session.evictable.reset();
+  if (!session.idle) return;
+  ListOf(session).erase(*session.idle);
+  session.idle.reset();
 }
 
 void SessionTable::Unpin(Session& session) {
   Pin(session);
-  session.evictable = evictable_.insert(evictable_.end(), &session);
+  session.bare = false;  // as far as is known: Evict looks
+  session.idle = evictable_.insert(evictable_.end(), &session);
 }
 
 bool SessionTable::Evict(int blocks) {
   for (const bool take_shared : {false, true}) {
-    for (Session* session : evictable_) {
-      while (cache_.allocator().free() < blocks && !session->blocks.empty() &&
-             (take_shared || !cache_.TailIsShared(*session))) {
-        cache_.DropTail(*session);
+    for (auto it = evictable_.begin();
+         it != evictable_.end() && cache_.allocator().free() < blocks;) {
+      Session& session = **(it++);
+      while (cache_.allocator().free() < blocks && !session.blocks.empty() &&
+             (take_shared || !cache_.TailIsShared(session))) {
+        cache_.DropTail(session);
         ++evicted_blocks_;
       }
+      if (!session.blocks.empty()) continue;
+      session.bare = true;
+      bare_.splice(bare_.end(), evictable_, *session.idle);
     }
   }
   return cache_.allocator().free() >= blocks;
@@ -65,10 +71,12 @@ std::optional<absl::Time> SessionTable::Expire(absl::Time now) {
 }
 
 void SessionTable::EraseIdle(absl::Time before) {
-  for (auto it = evictable_.begin(); it != evictable_.end();) {
-    Session& session = **(it++);
-    if (session.last_use_time >= before) return;  // least recently used first
-    if (!session.busy) Erase(session);
+  for (std::list<Session*>* list : {&evictable_, &bare_}) {
+    for (auto it = list->begin(); it != list->end();) {
+      Session& session = **(it++);
+      if (session.last_use_time >= before) break;  // least recently used first
+      if (!session.busy) Erase(session);
+    }
   }
 }
 

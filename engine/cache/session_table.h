@@ -48,9 +48,14 @@ class SessionTable {
   size_t size() const { return sessions_.size(); }
 
  private:
+  std::list<Session*>& ListOf(const Session& session) { return session.bare ? bare_ : evictable_; }
+
   KvCache& cache_;
   std::map<std::string, std::unique_ptr<Session>> sessions_;
-  std::list<Session*> evictable_;  // least recently used first
+  // Those that no running call uses, least recently used first. Whom Evict has found without blocks
+  // is bare, and gets some only once it is pinned: it is not looked at again, since there may be
+  // very many of them.
+  std::list<Session*> evictable_, bare_;
   uint64_t evicted_blocks_ = 0;
 };
 

@@ -77,7 +77,12 @@ class RandomOperations : public ::testing::Test {
     std::shuffle(order_.begin(), order_.end(), random_);
     next_ = 0;
     std::vector<Speaker> speakers;
-    for (int i = Below(kTogether + 1); i > 0; --i) Start(speakers);
+    const bool begin_together = Below(2) == 0;
+    for (int i = Below(kTogether + 1); i > 0; --i) Start(speakers, !begin_together);
+    for (Speaker& speaker : speakers) {
+      speaker.recorder->room = true;
+      engine_->Resume(speaker.recorder);
+    }
     Other();
     for (Speaker& speaker : speakers) {
       SCOPED_TRACE(speaker.id);
@@ -86,7 +91,7 @@ class RandomOperations : public ::testing::Test {
     }
   }
 
-  void Start(std::vector<Speaker>& speakers) {
+  void Start(std::vector<Speaker>& speakers, bool at_once) {
     Speaker& speaker = speakers.emplace_back();
     speaker.id = NextId();
     const auto found = expected_.find(speaker.id);
@@ -102,7 +107,9 @@ class RandomOperations : public ::testing::Test {
     GenerateRequest request = testing::FirstTurn(speaker.id, speaker.input, speaker.new_tokens);
     if (Below(2) == 0) request.expected_length = length;
     speaker.cancelled = Below(6) == 0;
-    speaker.recorder = engine_->Start(std::move(request));
+    speaker.recorder = std::make_shared<Recorder>();
+    speaker.recorder->room = at_once;
+    engine_->Start(std::move(request), speaker.recorder);
     if (!speaker.cancelled) return;
     absl::SleepFor(absl::Microseconds(Below(1000)));
     engine_->Cancel(speaker.recorder);

@@ -191,7 +191,7 @@ EngineOptions Plain() {
 }
 
 void Row(const char* what, double value, const char* unit) {
-  absl::PrintF("%-64s %10.2f %s\n", what, value, unit);
+  absl::PrintF("%-80s %10.2f %s\n", what, value, unit);
   std::fflush(stdout);
 }
 
@@ -209,6 +209,34 @@ void MeasureMemoryWithoutStore() {
   engine.Stats();
   Row("a session without a store, besides its 100 tokens", BytesBesides(before, kSessions, 100),
       "bytes");
+}
+
+// Of 25 sessions that are in no memory.
+void MeasureRestoring(SyncEngine& engine, int first, const char* when) {
+  // Until it is let in: then its prefill begins.
+  class Started : public GenerateSink {
+   public:
+    bool HasRoom() const override { return true; }
+    void OnStarted(const GenerateStarted&) override { started.set_value(); }
+    void OnTokens(std::span<const int>, std::span<const TokenLogprob>,
+                  std::span<const TokenLogprob>) override {}
+    void OnComplete(const GenerateComplete&) override { ended.set_value(); }
+    void OnError(const absl::Status&) override { std::abort(); }
+    std::promise<void> started, ended;
+  };
+  std::vector<double> restores;
+  for (int i = first; i < first + 25; ++i) {
+    const auto sink = std::make_shared<Started>();
+    restores.push_back(MillisecondsOf([&] {
+      engine.engine().Generate({.session_id = absl::StrFormat("long%d", i), .max_new_tokens = 1},
+                               sink);
+      sink->started.get_future().get();
+    }));
+    sink->ended.get_future().get();
+  }
+  Row(absl::StrFormat("restoring 4,096 tokens until their prefill begins, %s", when).c_str(),
+      Median(restores), "ms");
+  Row("  the longest", *std::max_element(restores.begin(), restores.end()), "ms");
 }
 
 void MeasureMany(const std::string& path) {
@@ -247,6 +275,7 @@ void MeasureMany(const std::string& path) {
   }
   Row("a page of 1,000 of them, median of 50", Median(pages), "ms");
 
+  MeasureRestoring(*engine, 0, "few in memory");
   engine->Stats();
   const int64_t before = heap_bytes;
   for (int first = 0; first < kSessions; first += 1000) {
@@ -261,34 +290,11 @@ void MeasureMany(const std::string& path) {
     }
     for (auto& one : seen) one.get_future().get();
   }
-  const int64_t loaded = engine->Stats().sessions;
-  KVASIR_CHECK(loaded == kSessions);
+  KVASIR_CHECK(engine->Stats().sessions >= kSessions);
   Row("a session loaded from SQLite, besides its 1,000 tokens",
       BytesBesides(before, kSessions, kLength), "bytes");
 
-  std::vector<double> restores;
-  for (int i = 0; i < 50; ++i) {
-    // Until it is let in: then its prefill begins.
-    class Started : public GenerateSink {
-     public:
-      bool HasRoom() const override { return true; }
-      void OnStarted(const GenerateStarted&) override { started.set_value(); }
-      void OnTokens(std::span<const int>, std::span<const TokenLogprob>,
-                    std::span<const TokenLogprob>) override {}
-      void OnComplete(const GenerateComplete&) override { ended.set_value(); }
-      void OnError(const absl::Status&) override { std::abort(); }
-      std::promise<void> started, ended;
-    };
-    const auto sink = std::make_shared<Started>();
-    restores.push_back(MillisecondsOf([&] {
-      engine->engine().Generate({.session_id = absl::StrFormat("long%d", i), .max_new_tokens = 1},
-                                sink);
-      sink->started.get_future().get();
-    }));
-    sink->ended.get_future().get();
-  }
-  Row("restoring 4,096 tokens until their prefill begins, median of 50", Median(restores), "ms");
-  Row("  the longest", *std::max_element(restores.begin(), restores.end()), "ms");
+  MeasureRestoring(*engine, 25, "with 100,000 sessions in memory");
 }
 
 }  // namespace
@@ -303,7 +309,7 @@ int main(int argc, char** argv) {
   }
   const kvasir::testing::TemporaryDirectory temporary;
   const std::string folder = argc > 2 ? argv[2] : temporary.path().string();
-  kvasir::MeasureThroughput(argv[1], folder);
+  if (argv[1][0] != '\0') kvasir::MeasureThroughput(argv[1], folder);
   kvasir::MeasureMemoryWithoutStore();
   kvasir::MeasureMany(folder + "/many");
   return 0;
