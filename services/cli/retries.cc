@@ -29,6 +29,8 @@ bool IsTransient(const grpc::Status& status) {
     case grpc::StatusCode::UNAVAILABLE:
     case grpc::StatusCode::CANCELLED:
       return true;
+    case grpc::StatusCode::UNKNOWN:
+      return DetailOf(status).reason.empty();
     case grpc::StatusCode::ABORTED:
       return DetailOf(status).reason == NameOf(Reason::kLeaseLost);
     default:

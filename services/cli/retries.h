@@ -12,9 +12,11 @@
 namespace kvasir::cli {
 
 // Whether a call that ended so may succeed when it is made again: the server was not reached or the
-// way to it broke, it cannot serve yet (UNAVAILABLE, for whatever reason), another replica took the
-// session over (LEASE_LOST), or it gave the call up itself (CANCELLED, which for Ctrl-C means
-// nothing here: Retries knows). Whether it is SAFE to make the call again is the caller's to know.
+// way to it broke (also UNKNOWN, which gRPC makes of a stream that a proxy ends without a status,
+// and our services never send), it cannot serve yet (UNAVAILABLE, for whatever reason), another
+// replica took the session over (LEASE_LOST), or it gave the call up itself (CANCELLED, which for
+// Ctrl-C means nothing here: Retries knows). Whether it is SAFE to make the call again is the
+// caller's to know.
 bool IsTransient(const grpc::Status& status);
 
 // How long a server that does not answer is waited for. An outage begins with a failed call and

@@ -174,6 +174,14 @@ TEST_F(ResumableTurnTest, CutBetweenTokens) {
   }
 }
 
+TEST_F(ResumableTurnTest, CutByAProxyThatLostItsServer) {
+  relay_.FailNext("Generate", {.behind = Behind::kCancelled,
+                               .status = {grpc::StatusCode::UNKNOWN, "Stream removed"},
+                               .tokens = 7,
+                               .then = [this] { TruncateTo(before_); }});
+  ExpectWhole();
+}
+
 TEST_F(ResumableTurnTest, CutAgainAndAgain) {
   for (const size_t tokens : {7, 3, 0, 12}) {
     relay_.FailNext("Generate", {.behind = Behind::kCancelled, .tokens = tokens});

@@ -41,6 +41,7 @@ TEST_F(RetriesTest, WhatMayPassIsTriedAgain) {
   using grpc::StatusCode;
   EXPECT_TRUE(IsTransient(gone_));
   EXPECT_TRUE(IsTransient({StatusCode::CANCELLED, "by the server"}));
+  EXPECT_TRUE(IsTransient({StatusCode::UNKNOWN, "Stream removed"})) << "a proxy lost its server";
   for (const auto& [reason, transient] :
        {std::pair{Reason::kStore, true}, std::pair{Reason::kNotOwner, true},
         std::pair{Reason::kDraining, true}, std::pair{Reason::kLeaseLost, true},
