@@ -37,8 +37,8 @@ CLI::App* ChatCommand::AddTo(CLI::App& app) {
   AddFlag(*command, "--system", system_, "What the model is told first");
   sampling_.AddTo(*command);
   AddSwitch(*command, "-v,--verbose", verbose_, "Statistics on stderr after each answer");
-  addresses_.AddModelFlag(*command);
-  addresses_.AddTokenizerFlag(*command);
+  connection_flags_.AddModelFlag(*command);
+  connection_flags_.AddTokenizerFlag(*command);
   return command;
 }
 
@@ -58,7 +58,7 @@ std::optional<int> ChatCommand::AfterFailure(const grpc::Status& status) const {
 
 int ChatCommand::Run() {
   Interrupts::Get();
-  Connection connection(addresses_);
+  Connection connection(connection_flags_);
   ChatSession chat(connection, sampling_, system_);
   const grpc::Status opened = chat.Open(session_);
   if (!opened.ok()) return ReportFailure(opened);
@@ -94,6 +94,7 @@ std::optional<int> ChatCommand::Handle(ChatSession& chat, const std::string& lin
 }
 
 std::optional<int> ChatCommand::Answer(ChatSession& chat, const std::string& text) {
+  const uint64_t before = chat.length();
   const Generation generation = chat.Say(text);
   if (!generation.ids.empty()) {
     std::fputs("\n", stdout);
@@ -106,8 +107,10 @@ std::optional<int> ChatCommand::Answer(ChatSession& chat, const std::string& tex
       ReportFailure(generation.status);
       return Interrupts::kExitCode;
     }
-    Note(generation.ids.empty() ? "Stopped; the message is taken back."
-                                : "Stopped; what was shown is kept.");
+    Note(chat.unsettled()
+             ? "Stopped; what the session keeps of it is settled with the next message."
+         : chat.length() > before ? "Stopped; what was shown is kept."
+                                  : "Stopped; the message is taken back.");
   }
   if (verbose_) std::fprintf(stderr, "%s\n", Statistics(generation).c_str());
   return std::nullopt;

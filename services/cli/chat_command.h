@@ -30,7 +30,7 @@ class ChatCommand {
   // On a terminal the chat goes on after a failure; in a pipe it ends.
   std::optional<int> AfterFailure(const grpc::Status& status) const;
 
-  ServerAddresses addresses_;
+  ConnectionFlags connection_flags_;
   SamplingFlags sampling_;
   std::string session_;
   std::string system_;

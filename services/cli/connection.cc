@@ -1,5 +1,8 @@
 #include "services/cli/connection.h"
 
+#include <unistd.h>
+
+#include <chrono>
 #include <cstdio>
 
 #include "services/cli/client_flags.h"
@@ -9,28 +12,51 @@ namespace {
 
 constexpr int kMaxModelMessageBytes = 16 << 20;
 constexpr int kMaxTokenizerMessageBytes = 64 << 20;
+constexpr double kMaxRetrySeconds = 1e6;
+constexpr int kReconnectMilliseconds = 100;
+// A host that does not answer at all.
+constexpr int kConnectMilliseconds = 5'000;
+// A server that hangs, or whose machine is gone, is noticed while it is silent; the services allow
+// a client to ask every 10 s.
+constexpr int kKeepaliveMilliseconds = 20'000;
+constexpr int kKeepaliveAnswerMilliseconds = 10'000;
 
 std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, int max_message_bytes) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(max_message_bytes);
   arguments.SetMaxSendMessageSize(max_message_bytes);
+  // How often we try is Retries' to say: a channel must not wait for minutes by itself.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectMilliseconds);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectMilliseconds);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectMilliseconds);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveAnswerMilliseconds);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 
 }  // namespace
 
-void ServerAddresses::AddModelFlag(CLI::App& app) {
+void ConnectionFlags::AddModelFlag(CLI::App& app) {
   AddFlag(app, "--model-server", model_server, "HOST:PORT of kvasir-model");
+  AddFlag(app, "--retry-for", retry_for,
+          "Seconds for which a server that cannot be reached is tried again; 0: never. No turn is "
+          "appended twice")
+      ->check(CLI::Range(0.0, kMaxRetrySeconds));
 }
 
-void ServerAddresses::AddTokenizerFlag(CLI::App& app) {
+void ConnectionFlags::AddTokenizerFlag(CLI::App& app) {
   AddFlag(app, "--tokenizer-server", tokenizer_server, "HOST:PORT of kvasir-tokenizer");
 }
 
-Connection::Connection(const ServerAddresses& addresses)
-    : model_(v1::ModelService::NewStub(OpenChannel(addresses.model_server, kMaxModelMessageBytes))),
+Connection::Connection(const ConnectionFlags& flags)
+    : retries_(std::chrono::duration_cast<Retries::Clock::duration>(
+                   std::chrono::duration<double>(flags.retry_for)),
+               {.now = Retries::Clock::now,
+                .sleep = [](Retries::Clock::duration time) { Interrupts::Get().Wait(time); },
+                .tell = Tell}),
+      model_(v1::ModelService::NewStub(OpenChannel(flags.model_server, kMaxModelMessageBytes))),
       tokenizer_(v1::TokenizerService::NewStub(
-          OpenChannel(addresses.tokenizer_server, kMaxTokenizerMessageBytes))) {}
+          OpenChannel(flags.tokenizer_server, kMaxTokenizerMessageBytes))) {}
 
 grpc::Status Connection::Encode(std::string_view text, TokenIds& ids) {
   v1::EncodeRequest request;
@@ -69,6 +95,13 @@ std::string_view NameOf(grpc::StatusCode code) {
                                                 "DATA_LOSS",
                                                 "UNAUTHENTICATED"};
   return code >= 0 && code < static_cast<int>(std::size(kNames)) ? kNames[code] : "UNKNOWN";
+}
+
+void Tell(const std::string& line) {
+  std::fflush(stdout);
+  // Not behind the text of an answer that is being shown.
+  const bool shared = isatty(STDOUT_FILENO) != 0 && isatty(STDERR_FILENO) != 0;
+  std::fprintf(stderr, "%skvasir: %s\n", shared ? "\n" : "", line.c_str());
 }
 
 int ReportFailure(const grpc::Status& status) {

@@ -13,37 +13,50 @@
 #include "kvasir/v1/model.grpc.pb.h"
 #include "kvasir/v1/tokenizer.grpc.pb.h"
 #include "services/cli/interrupts.h"
+#include "services/cli/retries.h"
+#include "services/cli/session_calls.h"
 
 namespace kvasir::cli {
 
 using TokenIds = std::vector<uint32_t>;
 
-struct ServerAddresses {
+// Where the services are, and how long they are waited for.
+struct ConnectionFlags {
   std::string model_server = "127.0.0.1:50052";
   std::string tokenizer_server = "127.0.0.1:50051";
+  double retry_for = 30;  // seconds
 
+  // With --retry-for.
   void AddModelFlag(CLI::App& app);
   void AddTokenizerFlag(CLI::App& app);
 };
 
-// The two services. Ctrl-C cancels every call.
+// The two services. Ctrl-C cancels every call; calls of a session carry its header.
 class Connection {
  public:
-  explicit Connection(const ServerAddresses& addresses);
+  explicit Connection(const ConnectionFlags& flags);
 
   v1::ModelService::Stub& model() { return *model_; }
   v1::TokenizerService::Stub& tokenizer() { return *tokenizer_; }
+  Retries& retries() { return retries_; }
 
-  // One unary call: Call(connection.model(), &v1::ModelService::Stub::GetSession, request,
-  // response).
+  // One unary call, repeated while the service cannot be reached: Call(connection.model(),
+  // &v1::ModelService::Stub::GetSession, request, response). `repeated`: whether it was; then one
+  // that seemed to have failed may have been carried out. REQUIRES: once or several times is the
+  // same, or the caller looks at `repeated`.
   template <typename Stub, typename Request, typename Response>
-  static grpc::Status Call(Stub& stub,
-                           grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
-                                                        Response*),
-                           const Request& request, Response& response) {
-    grpc::ClientContext context;
-    const Interrupts::Cancels cancels(context);
-    return (stub.*method)(&context, request, &response);
+  grpc::Status Call(Stub& stub,
+                    grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                    const Request& request, Response& response, bool* repeated = nullptr) {
+    for (bool first = true;; first = false) {
+      grpc::ClientContext context;
+      const Interrupts::Cancels cancels(context);
+      RouteBySession(context, request);
+      grpc::Status status = (stub.*method)(&context, request, &response);
+      if (repeated != nullptr) *repeated = !first;
+      if (status.ok()) retries_.Progress();
+      if (status.ok() || !IsTransient(status) || !retries_.Again(status)) return status;
+    }
   }
 
   // Added tokens in `text` are recognised.
@@ -51,12 +64,16 @@ class Connection {
   grpc::Status Decode(const TokenIds& ids, std::string& text);
 
  private:
+  Retries retries_;
   std::unique_ptr<v1::ModelService::Stub> model_;
   std::unique_ptr<v1::TokenizerService::Stub> tokenizer_;
 };
 
 // "UNAVAILABLE" and so on.
 std::string_view NameOf(grpc::StatusCode code);
+
+// A line on stderr, after what stdout has got.
+void Tell(const std::string& line);
 
 // Tells of `status` in one line on stderr. Returns the program's exit code: 1, or that of Ctrl-C
 // where it is why the call ended. REQUIRES: !status.ok().

@@ -41,8 +41,8 @@ CLI::App* GenerateCommand::AddTo(CLI::App& app) {
       ->excludes(ids);
   AddSwitch(*command, "-v,--verbose", verbose_,
             "Statistics on stderr (always where that is a terminal)");
-  addresses_.AddModelFlag(*command);
-  addresses_.AddTokenizerFlag(*command);
+  connection_flags_.AddModelFlag(*command);
+  connection_flags_.AddTokenizerFlag(*command);
   return command;
 }
 
@@ -84,7 +84,7 @@ Generation GenerateCommand::Print(Connection& connection,
 int GenerateCommand::Run() {
   const std::string prompt = Prompt();
   Interrupts::Get();  // Ctrl-C before this, while reading, just ends the program.
-  Connection connection(addresses_);
+  Connection connection(connection_flags_);
   v1::GenerateRequest request;
   if (!prompt.empty()) {
     TokenIds ids;

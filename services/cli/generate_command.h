@@ -24,7 +24,7 @@ class GenerateCommand {
   // The generated tokens on stdout: as ids, as a table of log-probabilities, or as text.
   Generation Print(Connection& connection, const v1::GenerateRequest& request) const;
 
-  ServerAddresses addresses_;
+  ConnectionFlags connection_flags_;
   SamplingFlags sampling_;
   std::optional<std::string> prompt_;
   std::string session_;

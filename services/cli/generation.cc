@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "services/cli/resumable_turn.h"
 #include "services/cli/text_stream.h"
 
 namespace kvasir::cli {
@@ -31,33 +32,20 @@ std::string_view Why(v1::FinishReason reason) {
 
 Generation RunGenerate(Connection& connection, const v1::GenerateRequest& request,
                        const std::function<void(const v1::TokenChunk& chunk)>& on_chunk) {
-  Generation generation;
-  grpc::ClientContext context;
-  const Interrupts::Cancels cancels(context);
   const Clock::time_point start = Clock::now();
   Clock::time_point first = start;
-  const auto call = connection.model().Generate(&context, request);
-  v1::GenerateResponse response;
-  while (call->Read(&response)) {
-    switch (response.event_case()) {
-      case v1::GenerateResponse::kStarted:
-        generation.started = response.started();
-        break;
-      case v1::GenerateResponse::kChunk: {
-        const v1::TokenChunk& chunk = response.chunk();
-        if (generation.ids.empty() && chunk.ids_size() > 0) first = Clock::now();
-        generation.ids.insert(generation.ids.end(), chunk.ids().begin(), chunk.ids().end());
-        on_chunk(chunk);
-        break;
-      }
-      case v1::GenerateResponse::kComplete:
-        generation.complete = response.complete();
-        break;
-      case v1::GenerateResponse::EVENT_NOT_SET:
-        break;
-    }
-  }
-  generation.status = call->Finish();
+  bool any = false;
+  ResumableTurn turn(connection.model(), request, connection.retries(),
+                     [](const std::string& line) { Tell("warning: " + line); });
+  Generation generation;
+  generation.status = turn.Run([&](const v1::TokenChunk& chunk) {
+    if (!any) first = Clock::now();
+    any = true;
+    on_chunk(chunk);
+  });
+  generation.started = turn.started();
+  generation.ids = turn.ids();
+  generation.complete = turn.complete();
   generation.first_token_seconds = SecondsBetween(start, first);
   generation.seconds = SecondsBetween(start, Clock::now());
   return generation;
@@ -80,7 +68,7 @@ std::string Statistics(const Generation& generation) {
   const size_t tokens = generation.ids.size();
   std::snprintf(buffer, sizeof(buffer), "%zu tokens in %.2f s", tokens, generation.seconds);
   std::string text = buffer;
-  if (tokens > 1 && generation.complete.has_value()) {
+  if (tokens > 1 && generation.complete.has_value() && generation.complete->has_timing()) {
     // The service's own clock: several tokens may come in one message.
     const google::protobuf::Duration& decode = generation.complete->timing().decode();
     const double decode_seconds = static_cast<double>(decode.seconds()) + decode.nanos() * 1e-9;

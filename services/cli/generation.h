@@ -9,7 +9,7 @@
 
 namespace kvasir::cli {
 
-// What a Generate call gave, as far as it came.
+// What a turn gave, as far as it came.
 struct Generation {
   grpc::Status status;
   v1::GenerateStarted started;
@@ -19,7 +19,8 @@ struct Generation {
   double seconds = 0;              // Of the whole call.
 };
 
-// Calls `on_chunk` for each chunk as it comes.
+// Calls `on_chunk` for each chunk as it comes. See ResumableTurn: the turn is carried over servers
+// that fail.
 Generation RunGenerate(Connection& connection, const v1::GenerateRequest& request,
                        const std::function<void(const v1::TokenChunk& chunk)>& on_chunk);
 

@@ -1,6 +1,7 @@
 #include "services/cli/interrupts.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -60,6 +61,11 @@ void Interrupts::Clear() {
   presses_ = 0;
   uint64_t count = 0;
   [[maybe_unused]] const ssize_t got = read(event_, &count, sizeof(count));
+}
+
+void Interrupts::Wait(std::chrono::nanoseconds time) const {
+  pollfd waiting = {event_, POLLIN, 0};
+  poll(&waiting, 1, static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(time).count()));
 }
 
 Interrupts::Cancels::Cancels(grpc::ClientContext& context, int presses) : context_(context) {

@@ -4,6 +4,7 @@
 #include <grpcpp/client_context.h>
 
 #include <atomic>
+#include <chrono>
 #include <map>
 #include <mutex>
 
@@ -34,6 +35,8 @@ class Interrupts {
   // Whether it came since the last Clear.
   bool pending() const { return presses_ > 0; }
   void Clear();
+  // Sleeps so long, or until pending().
+  void Wait(std::chrono::nanoseconds time) const;
   // Readable, for poll(2), while pending().
   int descriptor() const { return event_; }
 

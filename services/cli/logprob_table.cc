@@ -27,6 +27,9 @@ std::string Quoted(const std::string& text) {
 }  // namespace
 
 void LogprobTable::Print(const v1::TokenChunk& chunk) {
+  for (int i = chunk.logprobs_size(); i < chunk.ids_size(); ++i) {
+    std::printf("%u\t-\t%s\n", chunk.ids(i), TextOf(chunk.ids(i)).c_str());
+  }
   for (const v1::TokenLogprob& token : chunk.logprobs()) {
     std::printf("%u\t%.6f\t%s", token.id(), token.logprob(), TextOf(token.id()).c_str());
     for (const v1::Alternative& other : token.alternatives()) {

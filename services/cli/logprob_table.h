@@ -9,7 +9,7 @@
 namespace kvasir::cli {
 
 // A line on stdout for each token: id, log-probability, text, and its alternatives, with tabs
-// between them.
+// between them. A token that came without has "-".
 class LogprobTable {
  public:
   // REQUIRES: `connection` outlives this.

@@ -105,7 +105,7 @@ CLI::App* SessionsCommand::AddTo(CLI::App& app) {
   delete_ = command->add_subcommand("delete", "Deletes sessions, cancelling what runs on them");
   delete_->footer("Examples:\n  kvasir sessions delete monday tuesday");
   delete_->add_option("id", ids_, "Session ids")->required();
-  for (CLI::App* sub : {list_, show_, delete_}) addresses_.AddModelFlag(*sub);
+  for (CLI::App* sub : {list_, show_, delete_}) connection_flags_.AddModelFlag(*sub);
   return command;
 }
 
@@ -116,7 +116,7 @@ int SessionsCommand::Run() {
 }
 
 int SessionsCommand::List() {
-  Connection connection(addresses_);
+  Connection connection(connection_flags_);
   v1::ListSessionsRequest request;
   request.set_page_size(kPageSize);
   for (const std::string& label : labels_) {
@@ -133,7 +133,7 @@ int SessionsCommand::List() {
   do {
     v1::ListSessionsResponse response;
     const grpc::Status status =
-        Connection::Call(connection.model(), &ModelStub::ListSessions, request, response);
+        connection.Call(connection.model(), &ModelStub::ListSessions, request, response);
     if (!status.ok()) return ReportFailure(status);
     for (const v1::Session& session : response.sessions()) {
       rows.push_back(Row(session));
@@ -150,12 +150,12 @@ int SessionsCommand::List() {
 }
 
 int SessionsCommand::Show() {
-  Connection connection(addresses_);
+  Connection connection(connection_flags_);
   v1::GetSessionRequest request;
   request.set_session_id(ids_[0]);
   v1::GetSessionResponse response;
   const grpc::Status status =
-      Connection::Call(connection.model(), &ModelStub::GetSession, request, response);
+      connection.Call(connection.model(), &ModelStub::GetSession, request, response);
   if (!status.ok()) return ReportFailure(status);
   if (json_) {
     std::printf("%s\n", Json(response.session(), /*multi_line=*/true).c_str());
@@ -166,15 +166,17 @@ int SessionsCommand::Show() {
 }
 
 int SessionsCommand::Delete() {
-  Connection connection(addresses_);
+  Connection connection(connection_flags_);
   int exit_code = 0;
   for (const std::string& id : ids_) {
     v1::DeleteSessionRequest request;
     request.set_session_id(id);
     v1::DeleteSessionResponse response;
-    const grpc::Status status =
-        Connection::Call(connection.model(), &ModelStub::DeleteSession, request, response);
-    if (!status.ok()) exit_code = ReportFailure(status);
+    bool repeated = false;
+    const grpc::Status status = connection.Call(connection.model(), &ModelStub::DeleteSession,
+                                                request, response, &repeated);
+    const bool done_before = repeated && status.error_code() == grpc::StatusCode::NOT_FOUND;
+    if (!status.ok() && !done_before) exit_code = ReportFailure(status);
   }
   return exit_code;
 }

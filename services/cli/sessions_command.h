@@ -22,7 +22,7 @@ class SessionsCommand {
   int Show();
   int Delete();
 
-  ServerAddresses addresses_;
+  ConnectionFlags connection_flags_;
   CLI::App* list_ = nullptr;
   CLI::App* show_ = nullptr;
   CLI::App* delete_ = nullptr;

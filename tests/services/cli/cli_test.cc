@@ -107,6 +107,7 @@ TEST_F(Cli, EveryCommandHasHelpWithExamples) {
     command.emplace_back("--help");
     EXPECT_THAT(Output(command), AllOf(HasSubstr("Examples:"), HasSubstr("kvasir ")));
   }
+  EXPECT_THAT(Output({"generate", "--help"}), HasSubstr("--retry-for"));
   EXPECT_EQ(Output({"--version"}), std::string("kvasir ") + KVASIR_VERSION + "\n");
 }
 
@@ -115,6 +116,7 @@ TEST_F(Cli, BadFlagsAreNamed) {
        std::vector<std::pair<std::vector<std::string>, std::string>>{
            {{"generate", "--nonsense"}, "--nonsense"},
            {{"generate", "x", "--temperature=warm"}, "warm"},
+           {{"generate", "x", "--retry-for=-1"}, "--retry-for"},
            {{"bench", "--batch=0"}, "--batch"},
            {{"sessions"}, "subcommand"},
            {{"sing"}, "sing"},
@@ -190,8 +192,11 @@ TEST_F(Cli, ErrorsNameTheCodeAndTheField) {
   ExpectFails({"generate", "Hello", "--session=nobody"}, "NOT_FOUND", "nobody");
   ExpectFails({"generate", "Hello", "--temperature=-1"}, "INVALID_ARGUMENT", "temperature");
   ExpectFails({"generate", "Hello", "--session=a b"}, "INVALID_ARGUMENT", "session_id");
-  ExpectFails({"generate", "Hello", "--model-server=127.0.0.1:1"}, "UNAVAILABLE", "");
-  ExpectFails({"generate", "Hello", "--tokenizer-server=127.0.0.1:1"}, "UNAVAILABLE", "");
+  for (const char* server : {"--model-server=127.0.0.1:1", "--tokenizer-server=127.0.0.1:1"}) {
+    ExpectFails({"generate", "Hello", server, "--retry-for=0"}, "UNAVAILABLE", "");
+    ExpectFails({"generate", "Hello", server, "--retry-for=0.1"}, "UNAVAILABLE",
+                "given up after 0.1 s (--retry-for)");
+  }
 }
 
 TEST_F(Cli, ChatsInAPipe) {
