@@ -27,9 +27,9 @@ struct Call {
   uint32_t max_new_tokens = 0;
   FinishReason finish_at_max = FinishReason::kMaxNewTokens;  // when max_new_tokens are there
 
-  bool running = false;            // admitted: its session is pinned
-  bool started = false;            // OnStarted has been sent
-  uint32_t generated = 0;          // tokens appended to the session
+  bool running = false;    // admitted: its session is pinned
+  bool started = false;    // OnStarted has been sent
+  uint32_t generated = 0;  // tokens appended to the session
   // The session's last token stands for one that a running step draws: not known yet.
   bool presumed = false;
   size_t next_prompt_logprob = 0;  // position of the next input token whose logprob is owed
