@@ -35,18 +35,25 @@ function(kvasir_binary)
   target_link_libraries(${A_NAME} PRIVATE kvasir_flags ${A_DEPS})
 endfunction()
 
-# kvasir_test(NAME n SOURCES ... [DEPS ...] [LABELS ...] [TIMEOUT s]): one CTest entry a binary.
-function(kvasir_test)
-  cmake_parse_arguments(A "" "NAME;TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
-  if(NOT A_TIMEOUT)
-    set(A_TIMEOUT 600)
-  endif()
+# kvasir_test_program(NAME n SOURCES ... [DEPS ...]): a GoogleTest binary in <build>/tests, which CTest
+# runs only where it is told how.
+function(kvasir_test_program)
+  cmake_parse_arguments(A "" "NAME" "SOURCES;DEPS" ${ARGN})
   add_executable(${A_NAME} ${A_SOURCES})
   set_target_properties(${A_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_link_libraries(${A_NAME} PRIVATE kvasir_flags ${A_DEPS} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${A_NAME} PRIVATE
     KVASIR_SOURCE_DIR="${CMAKE_SOURCE_DIR}" KVASIR_TESTDATA_DIR="${CMAKE_SOURCE_DIR}/build/testdata"
     KVASIR_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
+endfunction()
+
+# kvasir_test(NAME n SOURCES ... [DEPS ...] [LABELS ...] [TIMEOUT s]): one CTest entry a binary.
+function(kvasir_test)
+  cmake_parse_arguments(A "" "NAME;TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  if(NOT A_TIMEOUT)
+    set(A_TIMEOUT 600)
+  endif()
+  kvasir_test_program(NAME ${A_NAME} SOURCES ${A_SOURCES} DEPS ${A_DEPS})
   add_test(NAME ${A_NAME} COMMAND ${A_NAME} --gtest_brief=1)
   set_tests_properties(${A_NAME} PROPERTIES TIMEOUT ${A_TIMEOUT} LABELS "${A_LABELS}")
 endfunction()

@@ -27,7 +27,8 @@ Without options every stage runs. The exit code is 0 when each of them passed.
   --quick       only setup, build, test and lint
   --stage=NAME  only this stage; may be given again
   --all-files   clang-tidy reads every file, not only what differs from the base: the commit in
-                KVASIR_LINT_BASE, else where HEAD left origin/main; with neither, every file
+                KVASIR_LINT_BASE, else where HEAD left origin/main, else the last one that is a day
+                older than HEAD; with none of them, every file
 
 KVASIR_FUZZ_SECONDS (default 20) is the time for each fuzz target. Logs are in build/logs.
 TEXT
@@ -165,17 +166,26 @@ lint_base() {
     return
   fi
   local base
-  base=$(git merge-base HEAD origin/main 2>/dev/null) || return 0
-  if [[ $base != $(git rev-parse HEAD) || -n $(git status --porcelain) ]]; then
+  base=$(git merge-base HEAD origin/main 2>/dev/null) || base=
+  if [[ -n $base && $base != $(git rev-parse HEAD) ]]; then
     echo "$base"
+    return
   fi
+  git rev-list -1 --before=$(($(git log -1 --format=%ct) - 86400)) HEAD
 }
 
-# The C++ files to read, one a line: those that changed and those that include a header that did.
+# The C++ files to read, one a line.
 tidy_files() {
+  # What is not built here (for want of a library) cannot be read either.
+  changed_files "$1" | grep -Fxf <(sed -n "s|^ *\"file\": \"$PWD/\(.*\)\",\?$|\1|p" \
+    build/release/compile_commands.json) || true
+}
+
+# Those that changed and, for each header that did, one that shows it to clang-tidy: its own, or the
+# first that includes it.
+changed_files() {
   local base=$1
-  if $all_files || [[ -z $base ]] ||
-    ! git diff --quiet "$base" -- .clang-tidy CMakeLists.txt CMakePresets.json cmake; then
+  if $all_files || [[ -z $base ]] || ! git diff --quiet "$base" -- .clang-tidy; then
     project_files '*.cc' | tr '\0' '\n'
     return
   fi
@@ -185,8 +195,10 @@ tidy_files() {
   } | while read -r file; do
     if [[ $file == *.cc ]]; then
       echo "$file"
+    elif [[ -f ${file%.h}.cc ]]; then
+      echo "${file%.h}.cc"
     else
-      git grep -l --untracked -F "#include \"$file\"" -- '*.cc' || true
+      git grep -l --untracked -F "#include \"$file\"" -- '*.cc' | head -n 1 || true
     fi
   done | sort -u
 }

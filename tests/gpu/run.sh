@@ -9,7 +9,8 @@ PARTS=(info kernels parity i1 bench plot sanitizer)
 declare -A LIMITS=([info]=20 [kernels]=60 [parity]=60 [i1]=60 [bench]=210 [plot]=10 [sanitizer]=110)
 BUDGET=535 # seconds for all parts
 KERNEL_TESTS=(rowwise matmul attention sample)
-PROGRAMS=("${KERNEL_TESTS[@]/%/_gpu_test}" gpu_parity_test continuation_test device_limits gpu_bench)
+PROGRAMS=("${KERNEL_TESTS[@]/%/_gpu_test}" gpu_parity_test continuation_test
+  host_kv_gpu_test device_limits gpu_bench)
 
 usage() {
   cat <<'TEXT'
@@ -18,7 +19,8 @@ Usage: tests/gpu/run.sh [--part=NAME]... [--build] [--build-dir=DIR] [--out=DIR]
   info       the device, its driver, cuBLASLt
   kernels    every kernel's tests on the device
   parity     the numerics gate: against transformers' golden files
-  i1         exact continuation, deterministic: the engine's bits do not depend on how work is cut
+  i1         exact continuation, deterministic: the engine's bits do not depend on how work is cut, nor
+             on what was kept in the host's memory
   bench      the device's limits, then decode and prefill of models with random weights
   plot       a picture of that: OUT/bench.svg
   sanitizer  compute-sanitizer over the tests of kernels: memcheck, racecheck, synccheck
@@ -178,7 +180,10 @@ part_parity() {
 }
 
 part_i1() {
-  KVASIR_TEST_GPU_PLUGIN=$plugin run_tests "$build/tests/continuation_test"
+  local name
+  for name in continuation_test host_kv_gpu_test; do
+    KVASIR_TEST_GPU_PLUGIN=$plugin run_tests "$build/tests/$name"
+  done
   note "$tests tests passed"
 }
 

@@ -12,7 +12,6 @@ namespace {
 
 using testing::DifferenceOf;
 using testing::FreshAnswer;
-using testing::Joined;
 using testing::Outcome;
 using testing::RandomModel;
 using testing::ReasonOf;

@@ -70,6 +70,10 @@ class RandomOperations : public ::testing::Test {
     for (int& id : ids) id = Below(RandomModel::kVocab);
     return ids;
   }
+  size_t LengthOf(const std::string& id) const {
+    const auto found = expected_.find(id);
+    return found != expected_.end() ? found->second.tokens.size() : 0;
+  }
   // Ids of sessions that no turn of this round concerns.
   std::string NextId() { return order_[next_++]; }
 
@@ -84,7 +88,24 @@ class RandomOperations : public ::testing::Test {
       engine_->Resume(speaker.recorder);
     }
     Other();
+    Check(speakers);
+  }
+
+  // Turns that begin together and outgrow the pool: some have to wait for others.
+  void Crowd() {
+    std::vector<Speaker> speakers(kTogether);
     for (Speaker& speaker : speakers) {
+      speaker.id = order_[&speaker - speakers.data()];
+      Truncate(speaker.id, 0);
+      speaker.input = Ids(kPoolTokens / kTogether - 20);
+      speaker.new_tokens = 60;
+      Start(speaker, true);
+    }
+    Check(speakers);
+  }
+
+  void Check(const std::vector<Speaker>& speakers) {
+    for (const Speaker& speaker : speakers) {
       SCOPED_TRACE(speaker.id);
       Check(speaker);
       ++operations_;
@@ -94,8 +115,7 @@ class RandomOperations : public ::testing::Test {
   void Start(std::vector<Speaker>& speakers, bool at_once) {
     Speaker& speaker = speakers.emplace_back();
     speaker.id = NextId();
-    const auto found = expected_.find(speaker.id);
-    const size_t length = found != expected_.end() ? found->second.tokens.size() : 0;
+    const size_t length = LengthOf(speaker.id);
     if (length > kLongest) {
       Truncate(speaker.id);
       speakers.pop_back();
@@ -104,15 +124,19 @@ class RandomOperations : public ::testing::Test {
     speaker.input = Ids(Below(8) == 0 ? 60 : Below(8));
     if (length == 0 && speaker.input.empty()) speaker.input = Ids(1);
     speaker.new_tokens = Below(12);
-    GenerateRequest request = testing::FirstTurn(speaker.id, speaker.input, speaker.new_tokens);
-    if (Below(2) == 0) request.expected_length = length;
     speaker.cancelled = Below(6) == 0;
-    speaker.recorder = std::make_shared<Recorder>();
-    speaker.recorder->room = at_once;
-    engine_->Start(std::move(request), speaker.recorder);
+    Start(speaker, at_once);
     if (!speaker.cancelled) return;
     absl::SleepFor(absl::Microseconds(Below(1000)));
     engine_->Cancel(speaker.recorder);
+  }
+
+  void Start(Speaker& speaker, bool at_once) {
+    GenerateRequest request = testing::FirstTurn(speaker.id, speaker.input, speaker.new_tokens);
+    if (Below(2) == 0) request.expected_length = LengthOf(speaker.id);
+    speaker.recorder = std::make_shared<Recorder>();
+    speaker.recorder->room = at_once;
+    engine_->Start(std::move(request), speaker.recorder);
   }
 
   void Check(const Speaker& speaker) {
@@ -210,12 +234,11 @@ class RandomOperations : public ::testing::Test {
     kept.tokens.resize(length);
     expected_[fork] = std::move(kept);
   }
-  void Truncate(const std::string& id) {
+  void Truncate(const std::string& id) { Truncate(id, Below(static_cast<int>(LengthOf(id)) + 1)); }
+  void Truncate(const std::string& id, size_t kept) {
     const auto found = expected_.find(id);
     const bool exists = found != expected_.end();
-    const size_t length = exists ? found->second.tokens.size() : 0;
-    const size_t kept = Below(static_cast<int>(length) + 1);
-    ExpectSame(engine_->Truncate(id, kept, length).status(), exists);
+    ExpectSame(engine_->Truncate(id, kept, LengthOf(id)).status(), exists);
     if (exists) found->second.tokens.resize(kept);
   }
   void ExpectIsStored(const std::string& id) {
@@ -256,6 +279,8 @@ TEST_F(RandomOperations, AgreeWithPlainListsOfTokens) {
     Round();
     ASSERT_FALSE(HasFailure()) << "operation " << operations_;
     if (operations_ < life_end) continue;
+    Crowd();
+    ASSERT_FALSE(HasFailure()) << "crowd at " << operations_;
     Restart();
     ASSERT_FALSE(HasFailure()) << "restart at " << operations_;
     life_end += kOperationsOfALife;

@@ -16,9 +16,7 @@ namespace {
 using testing::DifferenceOf;
 using ::testing::ElementsAre;
 using testing::FirstTurn;
-using testing::FreshAnswer;
 using ::testing::HasSubstr;
-using testing::Joined;
 using testing::Outcome;
 using testing::RandomModel;
 using testing::ReasonOf;
