@@ -105,6 +105,7 @@ absl::StatusOr<OpenedBackend> OpenBackend(const BackendChoice& choice) {
     absl::StatusOr<std::unique_ptr<Backend>> backend = OpenGpu(gpu);
     if (backend.ok()) {
       opened.backend = *std::move(backend);
+      opened.on_gpu = true;
       return opened;
     }
     if (!automatic) {

@@ -21,8 +21,11 @@ struct GpuBackendOptions {
   int vocab = 0;
   int layers = 0;
   int max_positions = 0;
-  int max_step_tokens = 0;  // rows of a step
-  int max_sequences = 0;    // of a step
+  // Rows of a step; where nobody says how many, so many: enough for the narrowest product of 4B to
+  // fill a large GPU with tiles of 128 x 128 more than twice. More would keep a call that comes
+  // waiting for longer, and take memory from the KV pool.
+  int max_step_tokens = 2048;
+  int max_sequences = 256;  // of a step; likewise: the largest step that is recorded as a graph
   int max_logits = 0;       // rows of a step with logits
   int device = 0;           // as the driver counts them
   // Bits do not depend on what is computed together (invariant I1), at some cost for long prompts.

@@ -38,11 +38,21 @@ struct State {
   Allocations pinned;
   Allocations poisoned;
   size_t device_bytes = 0;
-  int open = 0;  // DeviceAccess objects
+  int open = 0;      // DeviceAccess objects
+  int to_fail = -1;  // allocations until the first that fails; negative: none will
 };
 State& TheState() {
   static State& state = *new State;
   return state;
+}
+
+// Whether the allocation that is asked for now is to fail.
+bool Fails(State& state) {
+  if (state.to_fail > 0)
+    --state.to_fail;
+  else if (state.to_fail == 0)
+    return true;
+  return false;
 }
 
 // The allocation that holds p, or whose end p is.
@@ -188,6 +198,11 @@ void Unpoison(const void* begin) {
   state.poisoned.erase(found);
 }
 
+extern "C" void simt_fail_allocation(int others) {
+  std::lock_guard lock(Lock());
+  TheState().to_fail = others;
+}
+
 Statistics ReadStatistics() {
   std::lock_guard lock(Lock());
   Statistics statistics = TheStatistics();
@@ -209,7 +224,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
   if (bytes == 0) return cudaSuccess;
   simt::State& state = simt::TheState();
   simt::InitializeOnce(state);
-  if (bytes > simt::CurrentDevice().memory - state.device_bytes) {
+  if (simt::Fails(state) || bytes > simt::CurrentDevice().memory - state.device_bytes) {
     return SetError(cudaErrorMemoryAllocation);
   }
   const simt::DeviceAccess access;
@@ -241,7 +256,8 @@ cudaError_t cudaMallocHost(void** data, size_t bytes) {
   if (const cudaError_t error = simt::RequireDevice(); error != cudaSuccess) return error;
   std::lock_guard lock(Lock());
   if (simt::AnyCapture()) return SetError(cudaErrorStreamCaptureUnsupported);
-  if (posix_memalign(data, simt::kAlignment, std::max<size_t>(bytes, 1)) != 0) {
+  if (simt::Fails(simt::TheState()) ||
+      posix_memalign(data, simt::kAlignment, std::max<size_t>(bytes, 1)) != 0) {
     return SetError(cudaErrorMemoryAllocation);
   }
   simt::TheState().pinned[static_cast<char*>(*data)] = bytes;

@@ -26,9 +26,10 @@ constexpr char kArithmeticVersion[] = "1";
 
 class CudaBackend : public Backend {
  public:
-  // `api`: null where cuBLASLt is not to be used.
-  CudaBackend(const GpuBackendOptions& options, const Device& device, const CublasLtApi* api);
+  CudaBackend(const GpuBackendOptions& options, const Device& device);
   ~CudaBackend() override;
+  // Allocates what does not depend on weights. `api`: null where cuBLASLt is not to be used.
+  absl::Status Start(const CublasLtApi* api);
 
   std::string device() const override { return device_.name; }
   std::string numerics() const override {
@@ -38,7 +39,7 @@ class CudaBackend : public Backend {
   DType activation_dtype() const override { return DType::kBf16; }
   void UseThisThread() override { CheckCuda(cudaSetDevice(device_.index), "choosing the GPU"); }
 
-  std::unique_ptr<Buffer> Allocate(size_t bytes) override { return memory_.Allocate(bytes); }
+  std::unique_ptr<Buffer> Allocate(size_t bytes) override { return memory_.TryAllocate(bytes); }
   PackedWeight Pack(std::span<const HostMatrix> parts) override;
   PackedWeight PackGateUp(const HostMatrix& gate, const HostMatrix& up) override;
   std::unique_ptr<Buffer> UploadVector(const HostMatrix& vector) override;
@@ -52,7 +53,7 @@ class CudaBackend : public Backend {
   size_t KvBlockBytes(int layers) const override { return layers * BlockBytes(); }
   const DeviceBatch& Stage(const Batch& batch) override;
   void Run(const Batch& batch, Forward forward) override;
-  void Prepare(Forward forward) override;
+  absl::Status Prepare(Forward forward) override;
 
   void Embed(Tensor x, const PackedWeight& table, const DeviceBatch& batch) override;
   void AddRmsNorm(Tensor out, Tensor residual, Tensor x, Tensor w, float eps) override;
@@ -83,7 +84,7 @@ class CudaBackend : public Backend {
   // One block of all layers in the pool, or in the host's memory.
   cudaMemcpy3DParms HostCopy(int pool_block, int host_block, bool to_host) const;
   void CopyInPool(int from, int to);
-  void UploadRopeTables(int max_positions);
+  absl::Status UploadRopeTables();
   void TuneMatmul(Forward forward);
 
   const AttentionShape shape_;
@@ -115,8 +116,7 @@ cudaStream_t NewStream() {
   return stream;
 }
 
-CudaBackend::CudaBackend(const GpuBackendOptions& options, const Device& device,
-                         const CublasLtApi* api)
+CudaBackend::CudaBackend(const GpuBackendOptions& options, const Device& device)
     : shape_(options.attention),
       device_(device),
       limits_(LimitsOf(options)),
@@ -124,15 +124,24 @@ CudaBackend::CudaBackend(const GpuBackendOptions& options, const Device& device,
       room_(RoomOf(options, device)),
       memory_(device.total_memory, options.memory_fraction),
       stream_(NewStream()),
-      staging_(limits_, grid_, room_, memory_),
-      sample_(limits_.logits, options.vocab, memory_),
-      matmul_(api, memory_),
-      cos_(memory_.Allocate(size_t(limits_.tokens) * shape_.head_dim / 2 * sizeof(float))),
-      sin_(memory_.Allocate(size_t(limits_.tokens) * shape_.head_dim / 2 * sizeof(float))),
-      partial_(memory_.Allocate(room_.partial_bytes(grid_))),
-      tickets_(memory_.Allocate(size_t(room_.tickets) * shape_.kv_heads * sizeof(unsigned))) {
+      staging_(limits_, grid_, room_),
+      sample_(limits_.logits, options.vocab) {
   upload_.emplace(stream_);
-  UploadRopeTables(limits_.max_positions);
+}
+
+absl::Status CudaBackend::Start(const CublasLtApi* api) {
+  absl::Status status = staging_.Allocate(memory_);
+  if (status.ok()) status = sample_.Allocate(memory_);
+  if (status.ok()) status = matmul_.Start(api, memory_);
+  if (status.ok()) status = upload_->Allocate();
+  const size_t angles = size_t(limits_.tokens) * shape_.head_dim / 2 * sizeof(float);
+  const size_t tickets = size_t(room_.tickets) * shape_.kv_heads * sizeof(unsigned);
+  if (status.ok()) status = memory_.Allocate(angles, "rotary embedding", cos_);
+  if (status.ok()) status = memory_.Allocate(angles, "rotary embedding", sin_);
+  if (status.ok()) status = memory_.Allocate(room_.partial_bytes(grid_), "attention", partial_);
+  if (status.ok()) status = memory_.Allocate(tickets, "attention", tickets_);
+  if (status.ok()) status = UploadRopeTables();
+  return status;
 }
 
 CudaBackend::~CudaBackend() {
@@ -141,31 +150,35 @@ CudaBackend::~CudaBackend() {
   (void)cudaStreamDestroy(stream_);
 }
 
-void CudaBackend::UploadRopeTables(int max_positions) {
+absl::Status CudaBackend::UploadRopeTables() {
   RopeTable angles(shape_.rope_theta, shape_.head_dim);
   static_assert(RopeTable::kFine == kRopeFine);
-  const auto upload = [this](const std::vector<RopeTable::Angle>& table) {
+  const auto upload = [this](const std::vector<RopeTable::Angle>& table,
+                             std::unique_ptr<Buffer>& to) {
     static_assert(sizeof(RopeTable::Angle) == sizeof(double2));
-    std::unique_ptr<Buffer> buffer = memory_.Allocate(table.size() * sizeof(double2));
-    Write(buffer->data(), table.data(), buffer->bytes());
-    return buffer;
+    absl::Status status = memory_.Allocate(table.size() * sizeof(double2), "rotary embedding", to);
+    if (status.ok()) Write(to->data(), table.data(), to->bytes());
+    return status;
   };
-  rope_coarse_ = upload(angles.CoarseUpTo(max_positions));
-  rope_fine_ = upload(angles.fine());
+  absl::Status status = upload(angles.CoarseUpTo(limits_.max_positions), rope_coarse_);
+  return status.ok() ? upload(angles.fine(), rope_fine_) : status;
 }
 
 // --- memory -----------------------------------------------------------------------------------
 
 absl::Status CudaBackend::Plan(const MemoryPlan& plan) {
   const int64_t available = memory_.available();
-  const int64_t needed = plan.weights + plan.workspace + plan.kv;
+  const int64_t weights = DeviceMemory::Taken(plan.weights);
+  const int64_t workspace = DeviceMemory::Taken(plan.workspace);
+  const int64_t kv = DeviceMemory::Taken(plan.kv);
+  const int64_t needed = weights + workspace + kv;
   if (needed > available) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the model needs ", needed, " bytes of GPU memory (weights ", plan.weights,
-        ", activations ", plan.workspace, ", --kv-memory ", plan.kv, "), and ", available,
-        " are left of GPU ", device_.index, " under --gpu-memory-fraction"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the model needs ", needed, " bytes of GPU memory (weights ", weights,
+                     ", activations ", workspace, ", --kv-memory ", kv, "), and ", available,
+                     " are left of GPU ", device_.index, " under --gpu-memory-fraction"));
   }
-  workspace_ = plan.workspace;
+  workspace_ = workspace;
   return absl::OkStatus();
 }
 
@@ -174,8 +187,8 @@ PackedWeight CudaBackend::Pack(std::span<const HostMatrix> parts) {
   packed.dtype = DType::kBf16;
   packed.cols = parts[0].cols;
   for (const HostMatrix& part : parts) packed.rows += part.rows;
-  packed.data = memory_.Allocate(size_t(packed.rows) * packed.cols * sizeof(bf16));
-  upload_->Stack(parts, packed.data->data());
+  packed.data = memory_.TryAllocate(size_t(packed.rows) * packed.cols * sizeof(bf16));
+  if (packed.data != nullptr) upload_->Stack(parts, packed.data->data());
   return packed;
 }
 
@@ -184,15 +197,15 @@ PackedWeight CudaBackend::PackGateUp(const HostMatrix& gate, const HostMatrix& u
   packed.dtype = DType::kBf16;
   packed.cols = gate.cols;
   packed.rows = 2 * gate.rows;
-  packed.data = memory_.Allocate(size_t(packed.rows) * packed.cols * sizeof(bf16));
-  upload_->Interleave(gate, up, packed.data->data());
+  packed.data = memory_.TryAllocate(size_t(packed.rows) * packed.cols * sizeof(bf16));
+  if (packed.data != nullptr) upload_->Interleave(gate, up, packed.data->data());
   return packed;
 }
 
 std::unique_ptr<Buffer> CudaBackend::UploadVector(const HostMatrix& vector) {
   std::unique_ptr<Buffer> buffer =
-      memory_.Allocate(size_t(vector.rows) * vector.cols * sizeof(float));
-  upload_->Vector(vector, buffer->data());
+      memory_.TryAllocate(size_t(vector.rows) * vector.cols * sizeof(float));
+  if (buffer != nullptr) upload_->Vector(vector, buffer->data());
   return buffer;
 }
 
@@ -220,13 +233,7 @@ absl::Status CudaBackend::AllocateHostKv(int num_blocks) {
   CheckCuda(cudaStreamSynchronize(stream_), "copying KV blocks");
   host_kv_.reset();
   if (num_blocks == 0) return absl::OkStatus();
-  const size_t bytes = num_blocks * KvBlockBytes(kv_layers_);
-  host_kv_ = PinnedBuffer::TryAllocate(bytes);
-  if (host_kv_ == nullptr) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the driver has no ", bytes, " bytes of page-locked memory"));
-  }
-  return absl::OkStatus();
+  return PinnedBuffer::Allocate(num_blocks * KvBlockBytes(kv_layers_), "K and V", host_kv_);
 }
 
 void CudaBackend::CopyBlocks(std::span<const BlockCopy> copies) {
@@ -315,7 +322,7 @@ void CudaBackend::Run(const Batch& batch, Forward forward) {
   forward(staging_.batch());
 }
 
-void CudaBackend::Prepare(Forward forward) {
+absl::Status CudaBackend::Prepare(Forward forward) {
   CheckCuda(cudaStreamSynchronize(stream_), "loading the model");
   upload_.reset();
   workspace_ = 0;
@@ -325,8 +332,10 @@ void CudaBackend::Prepare(Forward forward) {
        rows = DecodeGraphs::PaddedRows(rows + 1, max_rows)) {
     staging_.StagePadding(rows, rows, stream_);
     staging_.ExpectDecodeTiles();
-    graphs_.Record(rows, stream_, [&] { forward(staging_.batch()); });
+    const absl::Status recorded = graphs_.Record(rows, stream_, [&] { forward(staging_.batch()); });
+    if (!recorded.ok()) return recorded;
   }
+  return absl::OkStatus();
 }
 
 // Every product of the model once, for every power of two of rows; the values do not matter.
@@ -456,7 +465,7 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const GpuBackendOptio
         "GPU ", device->index, " (", device->name, ", compute capability ", device->major, ".",
         device->minor, ") cannot run this build's kernels: ", cudaGetErrorString(error)));
   }
-  const int64_t needed = FixedBytes(options, *device);
+  const int64_t needed = DeviceMemory::Taken(FixedBytes(options, *device));
   const int64_t available = DeviceMemory(device->total_memory, options.memory_fraction).available();
   if (needed > available) {
     return absl::ResourceExhaustedError(absl::StrCat("GPU ", device->index, " has ", available,
@@ -464,7 +473,9 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const GpuBackendOptio
                                                      "--gpu-memory-fraction, and ",
                                                      needed, " are the least"));
   }
-  return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(options, *device, library));
+  auto backend = std::make_unique<CudaBackend>(options, *device);
+  if (absl::Status started = backend->Start(library); !started.ok()) return started;
+  return backend;
 }
 
 }  // namespace kvasir::cuda

@@ -53,21 +53,22 @@ AttentionRoom RoomOf(const GpuBackendOptions& options, const Device& device) {
                           options.max_sequences, options.max_positions, kMaxPartialBytes);
 }
 
-int64_t FixedBytes(const GpuBackendOptions& options, const Device& device) {
+std::vector<size_t> FixedBytes(const GpuBackendOptions& options, const Device& device) {
   const AttentionGrid grid = GridOf(options.attention, device);
   const AttentionRoom room = RoomOf(options, device);
-  const size_t angles = (size_t(options.max_positions) / kRopeFine + 1 + kRopeFine) *
-                        (options.attention.head_dim / 2) * sizeof(double2);
-  const size_t step_angles =
-      size_t(options.max_step_tokens) * options.attention.head_dim * sizeof(float);
-  const size_t tickets = size_t(room.tickets) * grid.kv_heads * sizeof(unsigned);
-  int64_t bytes = 0;
-  for (const size_t part :
-       {StepStaging::Bytes(LimitsOf(options), room),
-        SampleStaging::Bytes(options.max_logits, options.vocab), room.partial_bytes(grid),
-        GpuMatmul::kWorkspaceBytes, angles, step_angles, tickets}) {
-    bytes += DeviceMemory::Taken(part);
-  }
+  const size_t half = options.attention.head_dim / 2;
+  const size_t coarse = (size_t(options.max_positions) + kRopeFine - 1) / kRopeFine;
+  const size_t step_angles = options.max_step_tokens * half * sizeof(float);
+  std::vector<size_t> bytes = {StepStaging::Bytes(LimitsOf(options), room),
+                               room.partial_bytes(grid),
+                               size_t(room.tickets) * grid.kv_heads * sizeof(unsigned),
+                               coarse * half * sizeof(double2),
+                               kRopeFine * half * sizeof(double2),
+                               step_angles,
+                               step_angles};
+  if (!options.deterministic) bytes.push_back(GpuMatmul::kWorkspaceBytes);
+  const std::vector<size_t> sample = SampleStaging::Bytes(options.max_logits, options.vocab);
+  bytes.insert(bytes.end(), sample.begin(), sample.end());
   return bytes;
 }
 

@@ -80,8 +80,10 @@ absl::StatusOr<std::unique_ptr<TeacherForcing>> TeacherForcing::Load(
   const int blocks = BlocksFor(positions) + BlocksFor(kCompanionTokens);
   const absl::Status kv = forcing->backend_->AllocateKv(config->layers, blocks);
   if (!kv.ok()) return kv;
-  forcing->model_ = std::make_unique<Qwen3>(forcing->config_, forcing->weights_, *forcing->backend_,
-                                            max_rows, positions + 1);
+  absl::StatusOr<std::unique_ptr<Qwen3>> model = Qwen3::Create(
+      forcing->config_, forcing->weights_, *forcing->backend_, max_rows, positions + 1);
+  if (!model.ok()) return model.status();
+  forcing->model_ = *std::move(model);
   return forcing;
 }
 

@@ -5,11 +5,14 @@
 
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "engine/backend/cuda/device.h"
 #include "engine/backend/cuda/kernels.h"
+#include "engine/backend/cuda/model_limits.h"
 #include "engine/model/qwen3.h"
 #include "gmock/gmock.h"
 #include "tests/engine/backend/cuda/device_testing.h"
@@ -35,6 +38,20 @@ GpuBackendOptions SmallModel() {
   return options;
 }
 
+ModelConfig SmallConfig() {
+  return {.layers = 2,
+          .hidden = 32,
+          .ffn = 24,
+          .vocab = 40,
+          .heads = 4,
+          .kv_heads = 2,
+          .head_dim = 16,
+          .rope_theta = 1e4,
+          .norm_eps = 1e-6f,
+          .max_positions = 256,
+          .tied_embeddings = true};
+}
+
 class CudaBackendTest : public testing::Test {
  protected:
   ~CudaBackendTest() override { simt::SetDevice({}); }
@@ -53,8 +70,12 @@ class CudaBackendTest : public testing::Test {
 
 TEST_F(CudaBackendTest, OneClearLineWhereItCannotRun) {
   const absl::Status no_driver = StatusOn({.presence = simt::Device::Presence::kNoDriver});
-  EXPECT_EQ(no_driver.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(no_driver.message()), HasSubstr("driver"));
+  EXPECT_EQ(no_driver, absl::NotFoundError("no GPU: no NVIDIA driver"));
+
+  const absl::Status old_driver = StatusOn({.driver_version = 12040});
+  EXPECT_EQ(old_driver.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(old_driver.message()),
+              testing::AllOf(HasSubstr("12.4"), HasSubstr("13.0")));
 
   const absl::Status no_device = StatusOn({.presence = simt::Device::Presence::kNoDevice});
   EXPECT_EQ(no_device.code(), absl::StatusCode::kNotFound);
@@ -100,19 +121,52 @@ TEST_F(CudaBackendTest, PlansBeforeItAllocates) {
   EXPECT_LT(left, int64_t{1} << 29);
 
   const size_t before = simt::ReadStatistics().device_bytes;
-  const absl::Status too_much = backend->Plan({.weights = left, .workspace = 1, .kv = 0});
+  const absl::Status too_much =
+      backend->Plan({.weights = {size_t(left)}, .workspace = {1}, .kv = 0});
   EXPECT_EQ(too_much.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(too_much.message()), HasSubstr(std::to_string(left)));
   EXPECT_EQ(simt::ReadStatistics().device_bytes, before);
 
   // The pool leaves room for the activations that come after it.
-  constexpr int64_t kWorkspace = 1 << 20;
-  ASSERT_TRUE(backend->Plan({.weights = 1000, .workspace = kWorkspace, .kv = 0}).ok());
+  constexpr int64_t kWorkspace = 6 << 20;  // 3 MiB in pieces of 2, and one for small ones
+  ASSERT_TRUE(backend->Plan({.weights = {1000}, .workspace = {3 << 20}, .kv = 0}).ok());
   EXPECT_EQ(backend->DefaultKvMemory(), left - kWorkspace);
   const size_t block = backend->KvBlockBytes(2);
   EXPECT_EQ(backend->AllocateKv(2, static_cast<int>(left / block)).code(),
             absl::StatusCode::kResourceExhausted);
   EXPECT_TRUE(backend->AllocateKv(2, static_cast<int>((left - kWorkspace) / block)).ok());
+}
+
+// What is planned is what is taken, buffer by buffer.
+TEST_F(CudaBackendTest, PlansAllThatItAllocates) {
+  const auto sum = [](const std::vector<size_t>& bytes) {
+    return std::accumulate(bytes.begin(), bytes.end(), size_t{0});
+  };
+  const auto taken = [] { return simt::ReadStatistics().device_bytes; };
+  const ModelConfig config = SmallConfig();
+  const absl::StatusOr<Device> device = OpenDevice(0);
+  ASSERT_TRUE(device.ok());
+  for (const bool deterministic : {true, false}) {
+    GpuBackendOptions options = SmallModel();
+    options.deterministic = deterministic;
+    size_t before = taken();
+    const CublasLtApi api = EmulatedCublasLt();
+    absl::StatusOr<std::unique_ptr<Backend>> backend =
+        CreateCudaBackend(options, deterministic ? nullptr : &api);
+    ASSERT_TRUE(backend.ok());
+    EXPECT_EQ(taken() - before, sum(FixedBytes(options, *device)));
+
+    before = taken();
+    const std::vector<uint16_t> random = RandomBf16(LargestMatrix(config));
+    const Weights weights = RandomWeights(config, random, **backend);
+    EXPECT_EQ(taken() - before, sum(WeightBytes(config, DType::kBf16)));
+
+    ASSERT_TRUE((*backend)->AllocateKv(config.layers, 14).ok());
+    before = taken();
+    const auto model = Qwen3::Create(config, weights, **backend, 32, 10);
+    ASSERT_TRUE(model.ok());
+    EXPECT_EQ(taken() - before, sum(Qwen3::WorkspaceBytes(config, DType::kBf16, 32, 10)));
+  }
 }
 
 TEST_F(CudaBackendTest, PacksAndRoundsWeights) {
@@ -236,10 +290,12 @@ std::vector<float> Logits(Backend& backend, const ModelConfig& config) {
   const std::vector<uint16_t> random = RandomBf16(LargestMatrix(config));
   const Weights weights = RandomWeights(config, random, backend);
   KVASIR_CHECK(backend.AllocateKv(config.layers, 14).ok());
-  Qwen3 model(config, weights, backend, 32, 16);
+  const absl::StatusOr<std::unique_ptr<Qwen3>> model =
+      Qwen3::Create(config, weights, backend, 32, 16);
+  KVASIR_CHECK(model.ok());
   std::vector<float> logits;
   const auto run = [&](const Batch& batch) {
-    const Tensor out = model.Forward(batch);
+    const Tensor out = (*model)->Forward(batch);
     const size_t before = logits.size();
     logits.resize(before + size_t(out.rows) * out.cols);
     backend.Read(logits.data() + before, out.data, out.bytes());
@@ -274,17 +330,7 @@ std::vector<float> Logits(Backend& backend, const ModelConfig& config) {
 }
 
 TEST_F(CudaBackendTest, TheLibraryMultipliesManyRows) {
-  const ModelConfig config = {.layers = 2,
-                              .hidden = 32,
-                              .ffn = 24,
-                              .vocab = 40,
-                              .heads = 4,
-                              .kv_heads = 2,
-                              .head_dim = 16,
-                              .rope_theta = 1e4,
-                              .norm_eps = 1e-6f,
-                              .max_positions = 256,
-                              .tied_embeddings = true};
+  const ModelConfig config = SmallConfig();
   GpuBackendOptions options = SmallModel();
   options.max_sequences = 12;
   options.max_logits = 16;
