@@ -58,6 +58,7 @@ struct PackedWeight {
 struct KvLayer {
   void* data = nullptr;
   int num_blocks = 0;
+  size_t block_stride = 0;  // bytes from one block to the next
 };
 
 // A Batch as the backend sees it. Valid until the next Stage.

@@ -124,13 +124,12 @@ absl::Status BenchModel::AllocateKv(const std::vector<StepShape>& steps,
   block_order_.resize(blocks);
   std::iota(block_order_.begin(), block_order_.end(), 0);
   std::shuffle(block_order_.begin(), block_order_.end(), std::mt19937(1));
-  const size_t layer_bytes = backend_->KvBlockBytes(1) * blocks;
+  const KvLayer first = backend_->Kv(0);  // the others' come behind it in each block
   const size_t random_bytes = random.size() * sizeof(uint16_t);
-  for (int layer = 0; layer < config_.layers; ++layer) {
-    auto* to = static_cast<char*>(backend_->Kv(layer).data);
-    for (size_t done = 0; done < layer_bytes; done += random_bytes) {
-      backend_->Write(to + done, random.data(), std::min(random_bytes, layer_bytes - done));
-    }
+  const size_t all = first.block_stride * blocks;
+  for (size_t done = 0; done < all; done += random_bytes) {
+    backend_->Write(static_cast<char*>(first.data) + done, random.data(),
+                    std::min(random_bytes, all - done));
   }
   return absl::OkStatus();
 }

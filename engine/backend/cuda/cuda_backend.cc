@@ -79,11 +79,15 @@ class CudaBackend : public Backend {
     return size_t{2} * shape_.kv_heads * kBlockTokens * shape_.head_dim * sizeof(bf16);
   }
   KvView View(KvLayer kv) const {
-    return {static_cast<bf16*>(kv.data), shape_.kv_heads, shape_.head_dim};
+    return {static_cast<bf16*>(kv.data), shape_.kv_heads, shape_.head_dim,
+            static_cast<int>(kv.block_stride / sizeof(bf16))};
   }
-  // One block of all layers in the pool, or in the host's memory.
-  cudaMemcpy3DParms HostCopy(int pool_block, int host_block, bool to_host) const;
-  void CopyInPool(int from, int to);
+  // A block of all layers, in the pool or in the host's memory.
+  char* BlockAt(const Buffer& blocks, int block) const {
+    const size_t bytes = KvBlockBytes(kv_layers_);
+    KVASIR_CHECK(block >= 0 && (block + 1) * bytes <= blocks.bytes());
+    return static_cast<char*>(blocks.data()) + block * bytes;
+  }
   absl::Status UploadRopeTables();
   void TuneMatmul(Forward forward);
 
@@ -103,7 +107,7 @@ class CudaBackend : public Backend {
   std::unique_ptr<Buffer> cos_, sin_;                // [T, D / 2]
   std::unique_ptr<Buffer> partial_;                  // states of attention's parts
   std::unique_ptr<Buffer> tickets_;
-  std::unique_ptr<Buffer> kv_;             // [layers, num_blocks, BlockBytes()]
+  std::unique_ptr<Buffer> kv_;             // [blocks, layers, BlockBytes()]
   std::unique_ptr<PinnedBuffer> host_kv_;  // [blocks, layers, BlockBytes()]
   int64_t workspace_ = 0;                  // of the model, planned and not allocated yet
   int kv_layers_ = 0;
@@ -211,7 +215,7 @@ std::unique_ptr<Buffer> CudaBackend::UploadVector(const HostMatrix& vector) {
 
 absl::Status CudaBackend::AllocateKv(int layers, int num_blocks) {
   KVASIR_CHECK(kv_ == nullptr && layers > 0 && num_blocks > 0);
-  const size_t bytes = size_t(layers) * num_blocks * BlockBytes();
+  const size_t bytes = num_blocks * KvBlockBytes(layers);
   if (static_cast<int64_t>(bytes) <= DefaultKvMemory()) kv_ = memory_.TryAllocate(bytes);
   if (kv_ == nullptr) {
     return absl::ResourceExhaustedError(
@@ -225,7 +229,8 @@ absl::Status CudaBackend::AllocateKv(int layers, int num_blocks) {
 
 KvLayer CudaBackend::Kv(int layer) {
   KVASIR_CHECK(layer >= 0 && layer < kv_layers_);
-  return {static_cast<char*>(kv_->data()) + size_t(layer) * kv_blocks_ * BlockBytes(), kv_blocks_};
+  return {static_cast<char*>(kv_->data()) + layer * BlockBytes(), kv_blocks_,
+          KvBlockBytes(kv_layers_)};
 }
 
 absl::Status CudaBackend::AllocateHostKv(int num_blocks) {
@@ -237,57 +242,26 @@ absl::Status CudaBackend::AllocateHostKv(int num_blocks) {
 }
 
 void CudaBackend::CopyBlocks(std::span<const BlockCopy> copies) {
+#if defined(BUG_STEP_COPY_ONE_LAYER)
+  const size_t bytes = BlockBytes();  // planted: a fork's other layers stay as they were
+#else
+  const size_t bytes = KvBlockBytes(kv_layers_);
+#endif
   for (const auto& [from, to, way] : copies) {
-    if (way == BlockCopy::Way::kInPool) {
-      CopyInPool(from, to);
-      continue;
-    }
     const bool to_host = way == BlockCopy::Way::kToHost;
-    const cudaMemcpy3DParms copy =
-        to_host ? HostCopy(from, to, to_host) : HostCopy(to, from, to_host);
+    const bool from_host = way == BlockCopy::Way::kFromHost;
 #if defined(BUG_STEP_SAVE_STREAM)
     // planted: nothing keeps the step from writing a block that is being saved
     cudaStream_t stream = to_host ? nullptr : stream_;
 #else
     cudaStream_t stream = stream_;
 #endif
-    CheckCuda(cudaMemcpy3DAsync(&copy, stream), "copying KV blocks to and from the host");
-  }
-}
-
-// One copy for all layers: a box one block wide and high and as deep as there are layers. Only the
-// distance from block to block counts as its pitch, which is limited; that from layer to layer does
-// not.
-cudaMemcpy3DParms CudaBackend::HostCopy(int pool_block, int host_block, bool to_host) const {
-  const size_t block = BlockBytes();
-  const size_t all = KvBlockBytes(kv_layers_);
-  KVASIR_CHECK(pool_block >= 0 && pool_block < kv_blocks_ && host_block >= 0 &&
-               host_kv_ != nullptr && (host_block + 1) * all <= host_kv_->bytes());
-  const cudaPitchedPtr pool = make_cudaPitchedPtr(kv_->data(), block, block, kv_blocks_);
-  const cudaPos pool_at = make_cudaPos(0, pool_block, 0);
-  char* const host_data = static_cast<char*>(host_kv_->data()) + host_block * all;
-  const cudaPitchedPtr host = make_cudaPitchedPtr(host_data, block, block, 1);
-  cudaMemcpy3DParms copy = {};
-  copy.srcPtr = to_host ? pool : host;
-  copy.dstPtr = to_host ? host : pool;
-  (to_host ? copy.srcPos : copy.dstPos) = pool_at;
-  copy.extent = make_cudaExtent(block, 1, kv_layers_);
-  copy.kind = to_host ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice;
-  return copy;
-}
-
-void CudaBackend::CopyInPool(int from, int to) {
-#if defined(BUG_STEP_COPY_ONE_LAYER)
-  const int layers = 1;  // planted: a fork's other layers stay as they were
-#else
-  const int layers = kv_layers_;
-#endif
-  // Layer by layer: from one to the next is more than the pitch that a copy of several rows may
-  // have.
-  for (int layer = 0; layer < layers; ++layer) {
-    char* const blocks = static_cast<char*>(Kv(layer).data);
-    CheckCuda(cudaMemcpyAsync(blocks + to * BlockBytes(), blocks + from * BlockBytes(),
-                              BlockBytes(), cudaMemcpyDeviceToDevice, stream_),
+    CheckCuda(cudaMemcpyAsync(BlockAt(to_host ? *host_kv_ : *kv_, to),
+                              BlockAt(from_host ? *host_kv_ : *kv_, from), bytes,
+                              to_host     ? cudaMemcpyDeviceToHost
+                              : from_host ? cudaMemcpyHostToDevice
+                                          : cudaMemcpyDeviceToDevice,
+                              stream),
               "copying KV blocks");
   }
 }

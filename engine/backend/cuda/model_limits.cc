@@ -1,6 +1,8 @@
 #include "engine/backend/cuda/model_limits.h"
 
 #include <cstddef>
+#include <cstdint>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "engine/backend/cuda/gpu_matmul.h"
@@ -32,6 +34,11 @@ absl::Status CheckModel(const GpuBackendOptions& options) {
   }
   if (options.vocab > kMaxVocab) return refuse("vocab_size", options.vocab, "at most 262144");
   if (options.hidden % 8 != 0) return refuse("hidden_size", options.hidden, "multiples of 8");
+  // KvView counts values in ints.
+  if (int64_t{2} * options.layers * shape.kv_heads * kBlockTokens * shape.head_dim >
+      std::numeric_limits<int>::max()) {
+    return refuse("num_hidden_layers", options.layers, "K and V below 2^31 values a block");
+  }
   if (options.ffn % 8 != 0) return refuse("intermediate_size", options.ffn, "multiples of 8");
   return absl::OkStatus();
 }

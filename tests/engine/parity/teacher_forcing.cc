@@ -95,8 +95,11 @@ void TeacherForcing::ResetCache() {
   // All bits set is a NaN in f32 and in bf16: a slot that is read but was never written shows.
   for (int layer = 0; layer < config_.layers; ++layer) {
     const KvLayer kv = backend_->Kv(layer);
-    const std::string nan(backend_->KvBlockBytes(1) * kv.num_blocks, '\xff');
-    backend_->Write(kv.data, nan.data(), nan.size());
+    const std::string nan(backend_->KvBlockBytes(1), '\xff');
+    for (int block = 0; block < kv.num_blocks; ++block) {
+      backend_->Write(static_cast<char*>(kv.data) + block * kv.block_stride, nan.data(),
+                      nan.size());
+    }
   }
 }
 

@@ -218,25 +218,36 @@ TEST_F(CudaBackendTest, UploadsWhatIsLargerThanItsStaging) {
   simt::SetSchedule({});
 }
 
+char* BlockOf(Backend& backend, int layer, int block) {
+  const KvLayer kv = backend.Kv(layer);
+  return static_cast<char*>(kv.data) + block * kv.block_stride;
+}
+// A layer's block: numbers from `first` on.
+void WriteBlock(Backend& backend, int layer, int block, int first) {
+  std::vector<int> content(backend.KvBlockBytes(1) / sizeof(int));
+  std::iota(content.begin(), content.end(), first);
+  backend.Write(BlockOf(backend, layer, block), content.data(), content.size() * sizeof(int));
+}
+void ExpectBlock(Backend& backend, int layer, int block, int first) {
+  SCOPED_TRACE(testing::Message() << "layer " << layer << " block " << block);
+  std::vector<int> content(backend.KvBlockBytes(1) / sizeof(int)), expected(content.size());
+  backend.Read(content.data(), BlockOf(backend, layer, block), content.size() * sizeof(int));
+  std::iota(expected.begin(), expected.end(), first);
+  EXPECT_EQ(content, expected);
+}
+
 TEST_F(CudaBackendTest, CopiesBlocksOfEveryLayer) {
   const std::unique_ptr<Backend> backend = Create();
   constexpr int kBlocks = 5;
   ASSERT_TRUE(backend->AllocateKv(2, kBlocks).ok());
-  const size_t block = backend->KvBlockBytes(1);
-  std::vector<char> content(block * kBlocks);
   for (int layer = 0; layer < 2; ++layer) {
-    for (int b = 0; b < kBlocks; ++b) {
-      std::fill_n(content.begin() + b * block, block, static_cast<char>(10 * layer + b));
-    }
-    backend->Write(backend->Kv(layer).data, content.data(), content.size());
+    for (int b = 0; b < kBlocks; ++b) WriteBlock(*backend, layer, b, 1000 * layer + 100 * b);
   }
   backend->CopyBlocks(std::vector<BlockCopy>{{1, 4}, {0, 2}});
+  const int expected[] = {0, 1, 0, 3, 1};
   for (int layer = 0; layer < 2; ++layer) {
-    backend->Read(content.data(), backend->Kv(layer).data, content.size());
-    const int expected[] = {0, 1, 0, 3, 1};
     for (int b = 0; b < kBlocks; ++b) {
-      EXPECT_EQ(content[b * block], 10 * layer + expected[b]);
-      EXPECT_EQ(content[(b + 1) * block - 1], 10 * layer + expected[b]);
+      ExpectBlock(*backend, layer, b, 1000 * layer + 100 * expected[b]);
     }
   }
 }
@@ -255,14 +266,8 @@ TEST_F(CudaBackendTest, CopiesBlocksToTheHostAndBackInOrder) {
     ASSERT_TRUE(backend->AllocateHostKv(3).ok()) << "in place of those";
     EXPECT_EQ(simt::ReadStatistics().pinned_bytes - before, 3 * backend->KvBlockBytes(2));
 
-    std::vector<uint32_t> content(backend->KvBlockBytes(1) * kBlocks / sizeof(uint32_t));
-    const size_t block = content.size() / kBlocks;
-    const auto word = [&](int layer, int b, size_t i) {
-      return static_cast<uint32_t>((layer * kBlocks + b) * block + i);
-    };
     for (int layer = 0; layer < 2; ++layer) {
-      for (size_t i = 0; i < content.size(); ++i) content[i] = word(layer, 0, i);
-      backend->Write(backend->Kv(layer).data, content.data(), content.size() * sizeof(uint32_t));
+      for (int b = 0; b < kBlocks; ++b) WriteBlock(*backend, layer, b, 1000 * layer + 100 * b);
     }
     backend->CopyBlocks(std::vector<BlockCopy>{{1, 2, Way::kToHost},
                                                {4, 0, Way::kToHost},
@@ -273,10 +278,8 @@ TEST_F(CudaBackendTest, CopiesBlocksToTheHostAndBackInOrder) {
                                                {0, 2, Way::kFromHost}});
     const int expected[] = {0, 0, 1, 4, 1};
     for (int layer = 0; layer < 2; ++layer) {
-      backend->Read(content.data(), backend->Kv(layer).data, content.size() * sizeof(uint32_t));
-      for (size_t i = 0; i < content.size(); ++i) {
-        ASSERT_EQ(content[i], word(layer, expected[i / block], i % block))
-            << "layer " << layer << " block " << i / block;
+      for (int b = 0; b < kBlocks; ++b) {
+        ExpectBlock(*backend, layer, b, 1000 * layer + 100 * expected[b]);
       }
     }
     ASSERT_TRUE(backend->AllocateHostKv(0).ok());
@@ -286,10 +289,11 @@ TEST_F(CudaBackendTest, CopiesBlocksToTheHostAndBackInOrder) {
 }
 
 // A model of two layers, which reads a prompt of 20 tokens and then decodes 12 sequences.
-std::vector<float> Logits(Backend& backend, const ModelConfig& config) {
+// Uses the 14 blocks from first_block on.
+std::vector<float> Logits(Backend& backend, const ModelConfig& config, int first_block = 0) {
   const std::vector<uint16_t> random = RandomBf16(LargestMatrix(config));
   const Weights weights = RandomWeights(config, random, backend);
-  KVASIR_CHECK(backend.AllocateKv(config.layers, 14).ok());
+  KVASIR_CHECK(backend.AllocateKv(config.layers, first_block + 14).ok());
   const absl::StatusOr<std::unique_ptr<Qwen3>> model =
       Qwen3::Create(config, weights, backend, 32, 16);
   KVASIR_CHECK(model.ok());
@@ -305,11 +309,11 @@ std::vector<float> Logits(Backend& backend, const ModelConfig& config) {
   for (int i = 0; i < 20; ++i) {
     prompt.tokens.push_back(i);
     prompt.positions.push_back(i);
-    prompt.slots.push_back(i);
+    prompt.slots.push_back(first_block * kBlockTokens + i);
   }
   prompt.query_start.push_back(20);
   prompt.context_length = {20};
-  prompt.block_table = {0, 1};
+  prompt.block_table = {first_block, first_block + 1};
   prompt.max_blocks = 2;
   prompt.logit_rows = {19};
   run(prompt);
@@ -319,10 +323,10 @@ std::vector<float> Logits(Backend& backend, const ModelConfig& config) {
   for (int s = 0; s < 12; ++s) {
     decode.tokens.push_back(s + 1);
     decode.positions.push_back(0);
-    decode.slots.push_back((2 + s) * kBlockTokens);
+    decode.slots.push_back((first_block + 2 + s) * kBlockTokens);
     decode.query_start.push_back(s + 1);
     decode.context_length.push_back(1);
-    decode.block_table.push_back(2 + s);
+    decode.block_table.push_back(first_block + 2 + s);
     decode.logit_rows.push_back(s);
   }
   run(decode);
@@ -356,6 +360,28 @@ TEST_F(CudaBackendTest, TheLibraryMultipliesManyRows) {
   for (size_t i = 0; i < logits.size(); ++i) {
     ASSERT_LE(std::abs(logits[i] - expected[i]), 10 * kBf16Rounding * largest) << i;
   }
+}
+
+// Where a pool is larger than 32 bits count, its last blocks are as good as its first.
+TEST_F(CudaBackendTest, BlocksBeyondFourGigabytes) {
+  simt::SetDevice({.memory = size_t{8} << 30});
+  const ModelConfig config = SmallConfig();
+  GpuBackendOptions options = SmallModel();
+  options.max_sequences = 12;
+  options.max_logits = 16;
+  options.deterministic = true;
+  const std::unique_ptr<Backend> small = Create(options);
+  const std::vector<float> expected = Logits(*small, config);
+  const std::unique_ptr<Backend> large = Create(options);
+  const int beyond = static_cast<int>((size_t{9} << 29) / large->KvBlockBytes(config.layers));
+  EXPECT_EQ(Logits(*large, config, beyond), expected);
+
+  ASSERT_TRUE(large->AllocateHostKv(2).ok());
+  WriteBlock(*large, 1, beyond + 3, 70);
+  using Way = BlockCopy::Way;
+  large->CopyBlocks(std::vector<BlockCopy>{
+      {beyond + 3, 1, Way::kToHost}, {1, beyond + 4, Way::kFromHost}, {beyond + 4, beyond + 5}});
+  ExpectBlock(*large, 1, beyond + 5, 70);
 }
 
 // What cannot be drawn on the device comes from the host, by the same rules.
