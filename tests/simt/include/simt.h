@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,10 @@ void SetDevice(const Device& device);
 // Seen under AddressSanitizer alone.
 void Poison(const void* begin, size_t bytes);
 void Unpoison(const void* begin);
+
+// Kernels that opted in to more dynamic shared memory than all have -> bytes. By name, template
+// arguments included.
+std::map<std::string, size_t> GrantedShared();
 
 // How the kernels and this library were built.
 enum class Mode { kPlain, kRace, kCount };
