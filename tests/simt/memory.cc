@@ -275,6 +275,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
   if (memory == nullptr) return SetError(cudaErrorMemoryAllocation);
   state.device[memory] = bytes;
   state.device_bytes += bytes;
+  ++simt::TheStatistics().allocations;
   *data = memory;
   return cudaSuccess;
 }
@@ -304,6 +305,7 @@ cudaError_t cudaMallocHost(void** data, size_t bytes) {
     return SetError(cudaErrorMemoryAllocation);
   }
   simt::TheState().pinned[static_cast<char*>(*data)] = bytes;
+  ++simt::TheStatistics().allocations;
   return cudaSuccess;
 }
 

@@ -25,6 +25,22 @@ TEST(SimtMemoryTest, IsNanUntilWritten) {
   EXPECT_EQ(cudaFree(data), cudaSuccess);
 }
 
+TEST(SimtMemoryTest, CountsAllocations) {
+  const simt::Statistics before = simt::ReadStatistics();
+  void* device = nullptr;
+  void* pinned = nullptr;
+  ASSERT_EQ(cudaMalloc(&device, 400), cudaSuccess);
+  ASSERT_EQ(cudaMallocHost(&pinned, 300), cudaSuccess);
+  EXPECT_EQ(simt::ReadStatistics().device_bytes - before.device_bytes, 400);
+  EXPECT_EQ(simt::ReadStatistics().pinned_bytes - before.pinned_bytes, 300);
+  EXPECT_EQ(cudaFree(device), cudaSuccess);
+  EXPECT_EQ(cudaFreeHost(pinned), cudaSuccess);
+  const simt::Statistics after = simt::ReadStatistics();
+  EXPECT_EQ(after.allocations - before.allocations, 2);
+  EXPECT_EQ(after.device_bytes, before.device_bytes);
+  EXPECT_EQ(after.pinned_bytes, before.pinned_bytes);
+}
+
 TEST(SimtMemoryTest, IsAsLargeAsTheDevice) {
   simt::Device device;
   device.memory = 1 << 20;

@@ -289,9 +289,17 @@ const DeviceBatch& CudaBackend::Stage(const Batch& batch) {
 void CudaBackend::Run(const Batch& batch, Forward forward) {
   const int rows = batch.num_tokens();
   const int max_rows = std::min(limits_.sequences, limits_.tokens);
+#if defined(BUG_GRAPH_TAKES_PROMPTS)
+  const bool decode = rows == batch.num_logits();  // planted: a prompt may have logits everywhere
+#else
   const bool decode = rows == batch.num_sequences() && rows == batch.num_logits();
+#endif
   const int padded = decode ? DecodeGraphs::PaddedRows(rows, max_rows) : 0;
+#if defined(BUG_GRAPH_UNPADDED)
+  staging_.Stage(batch, rows, stream_);  // planted: the other rows are those of the step before
+#else
   staging_.Stage(batch, std::max(rows, padded), stream_);
+#endif
   if (padded > 0 && graphs_.Launch(padded, stream_)) return;
   forward(staging_.batch());
 }
@@ -304,8 +312,14 @@ absl::Status CudaBackend::Prepare(Forward forward) {
   const int max_rows = std::min(limits_.sequences, limits_.tokens);
   for (int rows = DecodeGraphs::PaddedRows(1, max_rows); rows > 0;
        rows = DecodeGraphs::PaddedRows(rows + 1, max_rows)) {
+#if defined(BUG_GRAPH_EIGHT_LOGITS)
+    staging_.StagePadding(rows, std::min(rows, 8), stream_);  // planted: the others get none
+#else
     staging_.StagePadding(rows, rows, stream_);
+#endif
+#if !defined(BUG_GRAPH_WITHOUT_ATTENTION)  // planted: it is recorded as this step needs it
     staging_.ExpectDecodeTiles();
+#endif
     const absl::Status recorded = graphs_.Record(rows, stream_, [&] { forward(staging_.batch()); });
     if (!recorded.ok()) return recorded;
   }

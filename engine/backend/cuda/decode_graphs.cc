@@ -42,8 +42,18 @@ absl::Status DecodeGraphs::Record(int rows, cudaStream_t stream,
 }
 
 bool DecodeGraphs::Launch(int rows, cudaStream_t stream) const {
+#if defined(BUG_GRAPH_SMALLER)
+  auto found = graphs_.find(rows);
+  if (found != graphs_.end() && found != graphs_.begin()) --found;  // planted: leaves rows out
+#elif defined(BUG_GRAPH_NEVER)
+  const auto found = graphs_.end();  // planted: all is enqueued verb by verb
+#else
   const auto found = graphs_.find(rows);
+#endif
   if (found == graphs_.end()) return false;
+#if defined(BUG_GRAPH_STREAM)
+  stream = nullptr;  // planted: nothing keeps it behind the copy of its batch
+#endif
   CheckCuda(cudaGraphLaunch(found->second, stream), "launching a step");
   return true;
 }

@@ -128,6 +128,9 @@ void SampleStaging::Sample(float* logits, std::span<const SamplingRow> rows, cud
                              .results = static_cast<SampleResult*>(device_results_->data()),
                              .sampled = sampled_};
     CheckCuda(cuda::Sample(args, stream), "sampling");
+#if defined(BUG_STEP_RESULTS_STREAM)
+    stream = nullptr;  // planted: may be fetched before they are drawn
+#endif
     CheckCuda(cudaMemcpyAsync(slot.results->data(), args.results, count * sizeof(SampleResult),
                               cudaMemcpyDeviceToHost, stream),
               "fetching sampled tokens");
@@ -137,7 +140,11 @@ void SampleStaging::Sample(float* logits, std::span<const SamplingRow> rows, cud
 
 std::span<const SampledToken> SampleStaging::Collect() {
   KVASIR_CHECK(waiting_ > 0);
+#if defined(BUG_STEP_COLLECTS_THE_NEWEST)
+  const Slot& slot = slots_[newest_];  // planted: not the oldest, where two are waited for
+#else
   const Slot& slot = slots_[waiting_ == 2 ? 1 - newest_ : newest_];
+#endif
   --waiting_;
 #if !defined(BUG_STEP_COLLECTS_TOO_EARLY)  // planted: results are read before they are there
   CheckCuda(cudaEventSynchronize(slot.done), "running a step");

@@ -128,7 +128,12 @@ size_t StepStaging::Fill(const Batch& batch, int rows) {
   KVASIR_CHECK(plan_.few.size() <= size_t(room_.few_tiles) &&
                plan_.many.size() <= size_t(room_.many_tiles));
   int* counts = Host<int>(layout_.counts);
+#if defined(BUG_GRAPH_TILE_COUNT)
+  // planted: as many as when it was recorded, one a row
+  counts[0] = std::min(static_cast<int>(plan_.few.size()), rows);
+#else
   counts[0] = static_cast<int>(plan_.few.size());
+#endif
   counts[1] = static_cast<int>(plan_.many.size());
 
   const auto align = [](size_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; };
@@ -138,7 +143,11 @@ size_t StepStaging::Fill(const Batch& batch, int rows) {
   int* table = Host<int>(tables);
   for (int s = 0; s < batch.num_sequences(); ++s) {
     const int* from = batch.block_table.data() + size_t(s) * batch.max_blocks;
+#if defined(BUG_STEP_PADDED_TABLES)
+    table = std::copy_n(from, batch.max_blocks, table);  // planted: not where tiles look for them
+#else
     table = std::copy_n(from, BlocksOf(batch.context_length[s]), table);
+#endif
   }
   const size_t many = align(reinterpret_cast<char*>(table) - Host<char>(0));
   PlaceTiles(batch, tables, plan_.many, many);

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,10 @@ extern "C" void simt_fail_allocation(int others);
 void Poison(const void* begin, size_t bytes);
 void Unpoison(const void* begin);
 
+// Kernels that opted in to more dynamic shared memory than all have -> bytes. By name, template
+// arguments included.
+std::map<std::string, size_t> GrantedShared();
+
 // How the kernels and this library were built.
 enum class Mode { kPlain, kRace, kCount };
 Mode BuildMode();
@@ -65,7 +70,10 @@ Mode BuildMode();
 std::vector<std::string> TakeRaces();
 
 struct Statistics {
-  uint64_t launches = 0;
+  uint64_t launches = 0;         // that have run, those of graphs among them
+  uint64_t single_launches = 0;  // that the host enqueued one by one
+  uint64_t graph_launches = 0;   // of whole graphs, enqueued
+  uint64_t allocations = 0;      // of device or pinned memory
   uint64_t blocks = 0;
   uint64_t threads = 0;
   uint64_t switches = 0;     // from thread to thread
