@@ -107,7 +107,8 @@ absl::Status Engine::Core::OpenSession(Call& call, const absl::StatusOr<Session*
     session->sampling.seed = request.sampling.seed.value_or(DrawSeed());
     session->ttl = session_ttl_;
   }
-  if (session->busy) return SessionBusy(*session);
+  const bool being_created = fresh != nullptr && sessions_.IsBeingCreated(session->id);
+  if (session->busy || being_created) return SessionBusy(*session);
   if (request.expected_length && *request.expected_length != session->committed) {
     return LengthMismatch(*request.expected_length, *session);
   }

@@ -63,6 +63,11 @@ StoredSessions::StoredSessions(SessionTable& table, KvCache& cache, Options opti
   journal_ = std::make_unique<Journal>(std::move(options.store), std::move(options.post), renewed);
 }
 
+absl::Status StoredSessions::CheckOpen() const {
+  if (!has_store_ || journal_ != nullptr) return absl::OkStatus();
+  return MakeError(Reason::kDraining, "the session store is closed: the server is stopping");
+}
+
 Session* StoredSessions::Current(const std::string& id, absl::Time now) {
   Session* session = table_.Find(id);
   if (session == nullptr || session->busy) return session;
@@ -76,12 +81,16 @@ bool StoredSessions::IsFresh(const Session& session, absl::Time now) const {
 }
 
 void StoredSessions::Own(const std::string& id, Found found) {
+  if (const absl::Status open = CheckOpen(); !open.ok()) {
+    found(open);
+    return;
+  }
   const absl::Time now = absl::Now();
   if (Session* session = Current(id, now)) {
     found(session);
     return;
   }
-  if (journal_ == nullptr) {
+  if (!has_store_) {
     found(SessionNotFound(id));
     return;
   }
@@ -182,12 +191,16 @@ Session StoredSessions::SeenAs(const SessionRecord& record, std::vector<int> tok
 }
 
 void StoredSessions::Read(const std::string& id, Seen seen) {
+  if (const absl::Status open = CheckOpen(); !open.ok()) {
+    seen(open);
+    return;
+  }
   const absl::Time now = absl::Now();
   if (const Session* session = Current(id, now); session != nullptr && IsFresh(*session, now)) {
     seen(session);
     return;
   }
-  if (journal_ == nullptr) {
+  if (!has_store_) {
     seen(SessionNotFound(id));
     return;
   }
@@ -207,8 +220,12 @@ void StoredSessions::Read(const std::string& id, Seen seen) {
 
 void StoredSessions::List(const std::string& after, size_t count,
                           const std::map<std::string, std::string>& labels, Listed listed) {
+  if (const absl::Status open = CheckOpen(); !open.ok()) {
+    listed(open);
+    return;
+  }
   Page page;
-  if (journal_ == nullptr) {
+  if (!has_store_) {
     const std::vector<Session*> sessions = table_.List(after, count + 1, labels);
     page.more = sessions.size() > count;
     page.sessions.assign(sessions.begin(), sessions.end() - (page.more ? 1 : 0));
@@ -249,18 +266,30 @@ void StoredSessions::WarnOfDamage(const std::vector<std::string>& ids) {
 }
 
 void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
-  if (Current(session->id, absl::Now()) != nullptr) {
-    NotCreated(*session, SessionExists(session->id), created);
+  absl::Status possible = CheckOpen();
+  if (possible.ok() && Current(session->id, absl::Now()) != nullptr) {
+    possible = SessionExists(session->id);
+  }
+  if (!possible.ok()) {
+    NotCreated(*session, possible, created);
     return;
   }
   const auto tokens = static_cast<int64_t>(session->committed);
   if (const absl::Status quota = usage_.Check(session->tenant, 1, tokens); !quota.ok()) {
     NotCreated(*session, quota, created);
-  } else if (journal_ == nullptr) {
+  } else if (!has_store_) {
     usage_.Add(session->tenant, 1, tokens);
     created(&table_.Insert(std::move(session)));
   } else {
-    CreateStored(std::move(session), std::move(created), /*replaces_expired=*/true);
+    creating_.insert(session->id);
+    CreateStored(
+        std::move(session),
+        [this, id = session->id,
+         created = std::move(created)](const absl::StatusOr<Session*>& result) mutable {
+          creating_.erase(creating_.find(id));
+          created(result);
+        },
+        /*replaces_expired=*/true);
   }
 }
 
@@ -279,19 +308,38 @@ void StoredSessions::CreateStored(std::unique_ptr<Session> session, Found create
            NotCreated(*session, taken ? SessionExists(session->id) : status, created);
            return;
          }
-         if (Session* old = table_.Find(session->id)) Drop(*old);  // it had expired, or is gone
          usage_.Add(session->tenant, 1, static_cast<int64_t>(session->committed));
-         Session& inserted = table_.Insert(std::move(session));
-         inserted.stored.lease_end = end;
-         LetGo(inserted);
-         created(&inserted);
+         Enter(std::move(session), end, std::move(created));
        });
+}
+
+void StoredSessions::Enter(std::unique_ptr<Session> session, absl::Time lease_end, Found created) {
+  const std::string id = session->id;
+  // What was here under this id had expired, or another replica has deleted it.
+  if (Session* old = table_.Find(id)) lost_(*old, LeaseLost(id));
+  if (table_.Find(id) != nullptr) {  // its call's end is on its way to the store, and fails there
+    NotCreated(*session,
+               MakeError(Reason::kStore,
+                         absl::StrCat("session '", id, "' was created, and cannot be used until a ",
+                                      "call on the one before it has ended")),
+               created);
+    return;
+  }
+  Session& inserted = table_.Insert(std::move(session));
+  inserted.stored.lease_end = lease_end;
+  LetGo(inserted);
+  created(&inserted);
 }
 
 void StoredSessions::ReplaceExpired(std::unique_ptr<Session> session, Found created) {
   const std::string id = session->id;
   auto loaded = [this, session = std::move(session), created = std::move(created)](
                     const absl::StatusOr<StoredSession>& stored) mutable {
+    if (absl::IsNotFound(stored.status())) {  // somebody else has deleted it
+      session->stored = {};
+      CreateStored(std::move(session), std::move(created), /*replaces_expired=*/false);
+      return;
+    }
     if (!stored.ok() || !HasExpired(stored->record.metadata, absl::Now())) {
       NotCreated(*session, SessionExists(session->id), created);
       return;
@@ -313,8 +361,8 @@ void StoredSessions::NotCreated(Session& session, const absl::Status& why, Found
 }
 
 void StoredSessions::Save(Session& session, const SessionMetadata& metadata, Saved saved) {
-  if (journal_ == nullptr) {
-    saved(MakeError(Reason::kDraining, "the session store is closed: the server is stopping"));
+  if (const absl::Status open = CheckOpen(); !open.ok()) {
+    saved(open);
     return;
   }
   Session::Stored& stored = session.stored;
@@ -350,18 +398,22 @@ void StoredSessions::LetGo(Session& session) {
 void StoredSessions::Drop(Session& session) { table_.Erase(session); }
 
 void StoredSessions::Delete(const std::string& id, Saved deleted) {
+  if (const absl::Status open = CheckOpen(); !open.ok()) {
+    deleted(open);
+    return;
+  }
   if (Session* session = Current(id, absl::Now())) {
     const uint64_t version = session->stored.version;
     usage_.Add(session->tenant, -1, -static_cast<int64_t>(session->committed));
     Drop(*session);
-    if (journal_ == nullptr) {
+    if (!has_store_) {
       deleted(absl::OkStatus());
     } else {
       DeleteStored(id, version, std::move(deleted));
     }
     return;
   }
-  if (journal_ == nullptr) {
+  if (!has_store_) {
     deleted(SessionNotFound(id));
     return;
   }
@@ -388,8 +440,8 @@ void StoredSessions::Delete(const std::string& id, Saved deleted) {
 }
 
 void StoredSessions::DeleteStored(const std::string& id, uint64_t version, Saved deleted) {
-  if (journal_ == nullptr) {
-    deleted(MakeError(Reason::kDraining, "the session store is closed: the server is stopping"));
+  if (const absl::Status open = CheckOpen(); !open.ok()) {
+    deleted(open);
     return;
   }
   SessionWrite write;
@@ -419,7 +471,7 @@ void StoredSessions::CountUsage(const std::string& after) {
 }
 
 absl::Time StoredSessions::Sweep(absl::Time now) {
-  if (journal_ == nullptr) {
+  if (!has_store_) {
     if (next_sweep_ > now) return next_sweep_;
     next_sweep_ = table_.Expire(now).value_or(absl::InfiniteFuture());
     if (usage_.limited()) {

@@ -65,6 +65,8 @@ class StoredSessions {
   // Puts a new session into the store, then into the table, in the place of an expired one.
   // SESSION_EXISTS.
   void Create(std::unique_ptr<Session> session, Found created);
+  // Create has begun with this id and not answered yet: nobody else may put one into the table.
+  bool IsBeingCreated(const std::string& id) const { return creating_.contains(id); }
 
   using Saved = absl::AnyInvocable<void(const absl::Status&)>;
   // Makes the session durable: its first `committed` tokens, and `metadata`. Not OK: what the store
@@ -93,7 +95,8 @@ class StoredSessions {
     if (!has_store_) next_sweep_ = absl::InfinitePast();
   }
 
-  // Everything saved is durable, all leases are released; the answers have been posted.
+  // Everything saved is durable, all leases are released; the answers have been posted. From then
+  // on what concerns stored sessions is answered with DRAINING.
   void Close() { journal_.reset(); }
 
   uint64_t moves() const { return moves_; }
@@ -108,7 +111,11 @@ class StoredSessions {
   void WarnOfDamage(const std::vector<std::string>& ids);
   absl::Status CheckModel(const SessionRecord& record);
   void Replace(Session& session, const SessionRecord& record, std::vector<int> tokens);
+  // OK, unless the store has been closed.
+  absl::Status CheckOpen() const;
   void CreateStored(std::unique_ptr<Session> session, Found created, bool replaces_expired);
+  // It is in the store: into the table with it.
+  void Enter(std::unique_ptr<Session> session, absl::Time lease_end, Found created);
   // The id is taken, perhaps by one that has expired and that no sweep has found yet.
   void ReplaceExpired(std::unique_ptr<Session> session, Found created);
   void NotCreated(Session& session, const absl::Status& why, Found& created);
@@ -126,6 +133,7 @@ class StoredSessions {
   std::string warned_numerics_;
   uint64_t moves_ = 0;
   std::set<std::string> warned_damaged_;
+  std::multiset<std::string> creating_;            // ids
   absl::Time renewed_end_ = absl::InfinitePast();  // of the leases of sessions in use
   absl::Time next_sweep_ = absl::InfinitePast();
   const bool has_store_;
