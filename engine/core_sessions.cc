@@ -225,10 +225,11 @@ std::unique_ptr<Session> Engine::Core::MakeFork(const Session& source, std::stri
   fork->parent_id = source.id;
   fork->labels = source.labels;
   fork->sampling = source.sampling;
-  // Blocks are the table's; what was read from the store alone has none.
+  // Blocks are the table's. What it has under this id need not be what was read from the store: if
+  // another replica has deleted that and made one anew, not even equal versions say so.
   const Session* here = table_.Find(source.id);
-  if (here != nullptr && here->stored.version == source.stored.version) {
-    cache_.Share(*here, length, *fork);
+  if (here != nullptr && here->tenant == source.tenant) {
+    cache_.Share(*here, CommonPrefix(here->tokens, fork->tokens), *fork);
   }
   return fork;
 }

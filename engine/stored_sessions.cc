@@ -24,6 +24,14 @@ bool HasExpired(const SessionMetadata& session, absl::Time now) {
   return end && *end <= now;
 }
 
+// Whether the store's record is of what is in memory, as far as can be told without its tokens: an
+// id that another replica has made anew may have the same version again.
+bool IsSameState(const Session& session, const SessionRecord& record) {
+  return session.stored.version == record.version &&
+         session.create_time == record.metadata.create_time &&
+         session.last_use_time == record.metadata.last_use_time;
+}
+
 absl::Status LeaseLost(const std::string& id) {
   return MakeError(Reason::kLeaseLost,
                    absl::StrCat("session '", id,
@@ -167,11 +175,8 @@ absl::Status StoredSessions::CheckModel(const SessionRecord& record) {
 
 void StoredSessions::Replace(Session& session, const SessionRecord& record,
                              std::vector<int> tokens) {
-  const size_t common =
-      std::mismatch(tokens.begin(), tokens.end(), session.tokens.begin(), session.tokens.end())
-          .first -
-      tokens.begin();
-  cache_.Truncate(session, common);
+  const bool same_tenant = session.tenant == record.metadata.tenant;
+  cache_.Truncate(session, same_tenant ? CommonPrefix(tokens, session.tokens) : 0);
   static_cast<SessionMetadata&>(session) = record.metadata;
   session.tokens = std::move(tokens);
   session.committed = session.tokens.size();
@@ -186,7 +191,12 @@ Session StoredSessions::SeenAs(const SessionRecord& record, std::vector<int> tok
   session.committed = record.length;
   session.stored.version = record.version;
   const Session* here = table_.Find(record.metadata.id);
-  if (here != nullptr && here->stored.version == record.version) session.cached = here->cached;
+  if (here == nullptr) return session;
+  if (!session.tokens.empty()) {
+    session.cached = std::min(here->cached, CommonPrefix(here->tokens, session.tokens));
+  } else if (IsSameState(*here, record)) {
+    session.cached = here->cached;
+  }
   return session;
 }
 

@@ -1,6 +1,7 @@
 #ifndef KVASIR_ENGINE_CACHE_SESSION_H_
 #define KVASIR_ENGINE_CACHE_SESSION_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <list>
 #include <map>
@@ -56,6 +57,11 @@ struct Session : SessionMetadata {
   std::optional<std::list<Session*>::iterator> idle;
   bool bare = false;  // in the list of those without blocks
 };
+
+// How many tokens two sessions have in common at their beginning.
+inline size_t CommonPrefix(const std::vector<int>& a, const std::vector<int>& b) {
+  return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
+}
 
 }  // namespace kvasir
 

@@ -217,6 +217,36 @@ TEST_F(OwnershipTest, MemoryIsNotReadLongerThanTheLease) {
   Speak(b_);
 }
 
+// Deleted and made again by another replica: of the same length and version, but not the same.
+TEST_F(OwnershipTest, WhatIsInMemoryOfADeletedSessionIsNotTakenForTheNextOne) {
+  std::vector<int> old(64), fresh(64);
+  for (int i = 0; i < 64; ++i) {
+    old[i] = i + 3;
+    fresh[i] = i < 20 ? old[i] : 300 - i;
+  }
+  ASSERT_TRUE(
+      a_->Create({.session_id = "x", .initial_ids = old, .sampling = {.seed = kSeed}}).ok());
+  ASSERT_TRUE(a_->Generate(Turn("x", {}, 1)).status.ok());
+  LetLapse("x");
+  ASSERT_TRUE(b_->Delete("x").ok());
+  ASSERT_TRUE(
+      b_->Create({.session_id = "x", .initial_ids = fresh, .sampling = {.seed = kSeed}}).ok());
+  ASSERT_TRUE(b_->Generate(Turn("x", {}, 1)).status.ok());
+  absl::SleepFor(kNoLongerTrusted);
+  EXPECT_LE(a_->Get("x")->cached_tokens, 20);
+  EXPECT_LE(a_->List({})->sessions[1].cached_tokens, 20);
+  const auto made = a_->Fork("x", "fork", 64);
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ(*a_->Read("fork"), fresh);
+  const Outcome spoken = a_->Generate(Turn("fork", {2, 7}, 6));
+  const Outcome expected = FreshAnswer(*b_.engine, fresh, {2, 7}, 6, kSeed);
+  EXPECT_EQ(DifferenceOf(spoken.logprobs, expected.logprobs), "");
+  EXPECT_LE(spoken.started.cached_tokens, 20);
+  // Nor does anybody else find what the fork's blocks would have been.
+  const Outcome other = FreshAnswer(*a_.engine, fresh, {2, 7}, 6, kSeed);
+  EXPECT_EQ(DifferenceOf(other.logprobs, expected.logprobs), "");
+}
+
 TEST_F(OwnershipTest, ASessionThatLeavesTheMemoryMeanwhileIsReadAgain) {
   LetLapse();
   Speak(b_);
