@@ -12,7 +12,7 @@ namespace kvasir {
 namespace {
 
 // A lease is trusted for so long after it was asked for: less than the store grants.
-constexpr absl::Duration kTrusted = absl::Seconds(4);
+constexpr std::chrono::seconds kTrusted(4);
 // Sessions that nobody has used for so long leave the memory.
 constexpr absl::Duration kUnloadAfter = absl::Minutes(5);
 constexpr absl::Duration kSweepEvery = absl::Seconds(5);
@@ -61,8 +61,13 @@ StoredSessions::StoredSessions(SessionTable& table, KvCache& cache, Options opti
       usage_(options.limits),
       has_store_(options.store != nullptr) {
   if (options.store == nullptr) return;
-  const auto renewed = [this](absl::Time asked, const std::vector<std::string>& lost) {
-    renewed_end_ = asked + kTrusted;
+  const auto renewed = [this](LeaseClock::time_point asked, const std::vector<std::string>& kept,
+                              const std::vector<std::string>& lost) {
+    for (const std::string& id : kept) {
+      Session* session = table_.Find(id);
+      if (session == nullptr) continue;
+      session->stored.lease_end = std::max(session->stored.lease_end, asked + kTrusted);
+    }
     for (const std::string& id : lost) {
       Session* session = table_.Find(id);
       if (session != nullptr) lost_(*session, LeaseLost(id));
@@ -76,16 +81,16 @@ absl::Status StoredSessions::CheckOpen() const {
   return MakeError(Reason::kDraining, "the session store is closed: the server is stopping");
 }
 
-Session* StoredSessions::Current(const std::string& id, absl::Time now) {
+LeaseClock::time_point StoredSessions::TrustedEnd() const { return LeaseClock::now() + kTrusted; }
+
+Session* StoredSessions::Current(const std::string& id) {
   Session* session = table_.Find(id);
-  if (session == nullptr || session->busy) return session;
-  if (!has_store_) return session;
-  return session->stored.lease_end > now && !HasExpired(*session, now) ? session : nullptr;
+  if (session == nullptr || session->busy || !has_store_) return session;
+  return IsFresh(*session) && !HasExpired(*session, absl::Now()) ? session : nullptr;
 }
 
-bool StoredSessions::IsFresh(const Session& session, absl::Time now) const {
-  return !has_store_ || session.stored.version == 0 ||
-         std::max(session.stored.lease_end, renewed_end_) > now;
+bool StoredSessions::IsFresh(const Session& session) const {
+  return !has_store_ || session.stored.version == 0 || session.stored.lease_end > LeaseClock::now();
 }
 
 void StoredSessions::Own(const std::string& id, Found found) {
@@ -93,8 +98,7 @@ void StoredSessions::Own(const std::string& id, Found found) {
     found(open);
     return;
   }
-  const absl::Time now = absl::Now();
-  if (Session* session = Current(id, now)) {
+  if (Session* session = Current(id)) {
     found(session);
     return;
   }
@@ -106,7 +110,7 @@ void StoredSessions::Own(const std::string& id, Found found) {
   std::optional<uint64_t> known;
   if (here != nullptr) known = here->stored.version;
   journal_->Acquire(id, known,
-                    [this, id, known, end = now + kTrusted,
+                    [this, id, known, end = TrustedEnd(),
                      found = std::move(found)](absl::StatusOr<OwnedSession> owned) mutable {
                       if (owned.ok() && owned->taken_over) ++moves_;
                       if (owned.ok() && !owned->tokens && table_.Find(id) == nullptr) {
@@ -121,7 +125,7 @@ void StoredSessions::Own(const std::string& id, Found found) {
 absl::StatusOr<Session*> StoredSessions::Install(const std::string& id,
                                                  std::optional<uint64_t> known,
                                                  absl::StatusOr<OwnedSession> owned,
-                                                 absl::Time lease_end) {
+                                                 LeaseClock::time_point lease_end) {
   Session* here = table_.Find(id);
   if (here != nullptr && here->busy) return here;  // who asked first has begun meanwhile
   // Where this replica has written or found it meanwhile, it has what is newer than what was read.
@@ -149,7 +153,7 @@ absl::StatusOr<Session*> StoredSessions::Install(const std::string& id,
     here = &table_.Insert(std::move(fresh));
   }
   if (unchanged && owned->tokens) Replace(*here, record, *std::move(owned->tokens));
-  here->stored.lease_end = lease_end;
+  here->stored.lease_end = std::max(here->stored.lease_end, lease_end);
   LetGo(*here);  // whoever uses it holds it
   return here;
 }
@@ -205,8 +209,7 @@ void StoredSessions::Read(const std::string& id, Seen seen) {
     seen(open);
     return;
   }
-  const absl::Time now = absl::Now();
-  if (const Session* session = Current(id, now); session != nullptr && IsFresh(*session, now)) {
+  if (const Session* session = Current(id); session != nullptr && IsFresh(*session)) {
     seen(session);
     return;
   }
@@ -214,18 +217,20 @@ void StoredSessions::Read(const std::string& id, Seen seen) {
     seen(SessionNotFound(id));
     return;
   }
-  journal_->Load(
-      id, [this, id, now, seen = std::move(seen)](absl::StatusOr<StoredSession> stored) mutable {
-        absl::Status status = stored.status();
-        if (status.ok() && HasExpired(stored->record.metadata, now)) status = SessionNotFound(id);
-        if (status.ok()) status = CheckModel(stored->record);
-        if (!status.ok()) {
-          seen(status);
-          return;
-        }
-        const Session session = SeenAs(stored->record, std::move(stored->tokens));
-        seen(&session);
-      });
+  journal_->Load(id,
+                 [this, id, seen = std::move(seen)](absl::StatusOr<StoredSession> stored) mutable {
+                   absl::Status status = stored.status();
+                   if (status.ok() && HasExpired(stored->record.metadata, absl::Now())) {
+                     status = SessionNotFound(id);
+                   }
+                   if (status.ok()) status = CheckModel(stored->record);
+                   if (!status.ok()) {
+                     seen(status);
+                     return;
+                   }
+                   const Session session = SeenAs(stored->record, std::move(stored->tokens));
+                   seen(&session);
+                 });
 }
 
 void StoredSessions::List(const std::string& after, size_t count,
@@ -260,7 +265,7 @@ void StoredSessions::List(const std::string& after, size_t count,
         std::list<Session> elsewhere;  // what is in no memory
         for (const SessionRecord& record : records) {
           if (HasExpired(record.metadata, now)) continue;
-          const Session* here = Current(record.metadata.id, now);
+          const Session* here = Current(record.metadata.id);
           page.sessions.push_back(here != nullptr ? here
                                                   : &elsewhere.emplace_back(SeenAs(record, {})));
         }
@@ -277,7 +282,7 @@ void StoredSessions::WarnOfDamage(const std::vector<std::string>& ids) {
 
 void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
   absl::Status possible = CheckOpen();
-  if (possible.ok() && Current(session->id, absl::Now()) != nullptr) {
+  if (possible.ok() && Current(session->id) != nullptr) {
     possible = SessionExists(session->id);
   }
   if (!possible.ok()) {
@@ -307,8 +312,8 @@ void StoredSessions::CreateStored(std::unique_ptr<Session> session, Found create
                                   bool replaces_expired) {
   Session& fresh = *session;
   Save(fresh, fresh,
-       [this, session = std::move(session), end = absl::Now() + kTrusted,
-        created = std::move(created), replaces_expired](const absl::Status& status) mutable {
+       [this, session = std::move(session), end = TrustedEnd(), created = std::move(created),
+        replaces_expired](const absl::Status& status) mutable {
          const bool taken = DetailOf(status).reason == NameOf(Reason::kLeaseLost);
          if (taken && replaces_expired && journal_ != nullptr) {
            ReplaceExpired(std::move(session), std::move(created));
@@ -323,7 +328,8 @@ void StoredSessions::CreateStored(std::unique_ptr<Session> session, Found create
        });
 }
 
-void StoredSessions::Enter(std::unique_ptr<Session> session, absl::Time lease_end, Found created) {
+void StoredSessions::Enter(std::unique_ptr<Session> session, LeaseClock::time_point lease_end,
+                           Found created) {
   const std::string id = session->id;
   // What was here under this id had expired, or another replica has deleted it.
   if (Session* old = table_.Find(id)) lost_(*old, LeaseLost(id));
@@ -388,10 +394,12 @@ void StoredSessions::Save(Session& session, const SessionMetadata& metadata, Sav
                       session.tokens.begin() + static_cast<ptrdiff_t>(session.committed));
   ++stored.version;
   stored.matching = session.committed;
-  journal_->Write(std::move(write), [this, end = absl::Now() + kTrusted,
+  journal_->Write(std::move(write), [this, end = TrustedEnd(),
                                      saved = std::move(saved)](SessionWrite&& done) mutable {
     Session* here = table_.Find(done.record.metadata.id);
-    if (done.status.ok() && here != nullptr) here->stored.lease_end = end;
+    if (done.status.ok() && here != nullptr) {
+      here->stored.lease_end = std::max(here->stored.lease_end, end);
+    }
     const bool lost = absl::IsAborted(done.status) || absl::IsAlreadyExists(done.status);
     saved(lost ? LeaseLost(done.record.metadata.id) : done.status);
   });
@@ -412,7 +420,7 @@ void StoredSessions::Delete(const std::string& id, Saved deleted) {
     deleted(open);
     return;
   }
-  if (Session* session = Current(id, absl::Now())) {
+  if (Session* session = Current(id)) {
     const uint64_t version = session->stored.version;
     usage_.Add(session->tenant, -1, -static_cast<int64_t>(session->committed));
     Drop(*session);

@@ -42,7 +42,7 @@ class StoredSessions {
   bool has_store() const { return has_store_; }
 
   // The session where no store need be asked: a call is on it, or this replica's lease holds.
-  Session* Current(const std::string& id, absl::Time now);
+  Session* Current(const std::string& id);
 
   using Found = absl::AnyInvocable<void(absl::StatusOr<Session*>)>;
   // The session in the table, owned by this replica. SESSION_NOT_FOUND; NOT_OWNER, STORE,
@@ -104,10 +104,13 @@ class StoredSessions {
 
  private:
   // Whether nobody else can have written a session that is in use here.
-  bool IsFresh(const Session& session, absl::Time now) const;
+  bool IsFresh(const Session& session) const;
+  // Until when a lease is trusted that is asked for now.
+  LeaseClock::time_point TrustedEnd() const;
   // `known`: the version that was here when the store was asked.
   absl::StatusOr<Session*> Install(const std::string& id, std::optional<uint64_t> known,
-                                   absl::StatusOr<OwnedSession> owned, absl::Time lease_end);
+                                   absl::StatusOr<OwnedSession> owned,
+                                   LeaseClock::time_point lease_end);
   void WarnOfDamage(const std::vector<std::string>& ids);
   absl::Status CheckModel(const SessionRecord& record);
   void Replace(Session& session, const SessionRecord& record, std::vector<int> tokens);
@@ -115,7 +118,7 @@ class StoredSessions {
   absl::Status CheckOpen() const;
   void CreateStored(std::unique_ptr<Session> session, Found created, bool replaces_expired);
   // It is in the store: into the table with it.
-  void Enter(std::unique_ptr<Session> session, absl::Time lease_end, Found created);
+  void Enter(std::unique_ptr<Session> session, LeaseClock::time_point lease_end, Found created);
   // The id is taken, perhaps by one that has expired and that no sweep has found yet.
   void ReplaceExpired(std::unique_ptr<Session> session, Found created);
   void NotCreated(Session& session, const absl::Status& why, Found& created);
@@ -133,8 +136,7 @@ class StoredSessions {
   std::string warned_numerics_;
   uint64_t moves_ = 0;
   std::set<std::string> warned_damaged_;
-  std::multiset<std::string> creating_;            // ids
-  absl::Time renewed_end_ = absl::InfinitePast();  // of the leases of sessions in use
+  std::multiset<std::string> creating_;  // ids
   absl::Time next_sweep_ = absl::InfinitePast();
   const bool has_store_;
   std::unique_ptr<Journal> journal_;  // last: its end posts answers

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "engine/lease_clock.h"
 #include "engine/sampling.h"
 
 namespace kvasir {
@@ -49,7 +50,8 @@ struct Session : SessionMetadata {
   struct Stored {
     uint64_t version = 0;  // 0: nothing
     size_t matching = 0;   // of `tokens`, so many are the store's first ones
-    absl::Time lease_end = absl::InfinitePast();
+    // Until then nobody else can have written it.
+    LeaseClock::time_point lease_end = LeaseClock::time_point::min();
   };
   Stored stored;
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "engine/mailbox.h"
 
 namespace kvasir {
@@ -153,7 +154,9 @@ class JournalTest : public ::testing::Test {
     journal_ = std::make_unique<Journal>(
         std::make_unique<FakeStore>(script_),
         [this](Journal::Task task) { mailbox_.Post(std::move(task)); },
-        [this](absl::Time /*asked*/, const std::vector<std::string>& lost) {
+        [this](LeaseClock::time_point /*asked*/, const std::vector<std::string>& renewed,
+               const std::vector<std::string>& lost) {
+          renewed_ = renewed;
           for (const std::string& id : lost) events_.push_back("lost " + id);
         },
         renewal);
@@ -198,6 +201,7 @@ class JournalTest : public ::testing::Test {
   Script script_;
   Mailbox mailbox_;
   std::vector<std::string> events_;
+  std::vector<std::string> renewed_;  // by the last renewal
   std::unique_ptr<Journal> journal_;
 };
 
@@ -325,6 +329,39 @@ TEST_F(JournalTest, HeldLeasesAreRenewedAndOthersLapse) {
   Acquire("b");
   script_.WaitForCalls(until + 3);
   EXPECT_THAT(script_.calls().back(), StartsWith("renew b:2"));
+}
+
+TEST_F(JournalTest, ARenewalTellsWhichLeasesItRenewed) {
+  Open(absl::Milliseconds(1));
+  for (const char* id : {"a", "b", "c"}) Acquire(id);
+  journal_->LetLapse("b");
+  RunAllPosted();
+  script_.Lose("c");
+  RunUntilEvents(4);
+  EXPECT_EQ(events_.back(), "lost c");
+  EXPECT_THAT(renewed_, ElementsAre("a"));
+}
+
+// Until the next renewal is due its end might come.
+TEST_F(JournalTest, AnOldLeaseThatIsHeldAgainIsRenewedAtOnce) {
+  constexpr absl::Duration kRenewal = absl::Milliseconds(100);
+  Open(kRenewal);
+  Acquire("a");
+  journal_->LetLapse("a");
+  RunAllPosted();
+  absl::SleepFor(2 * kRenewal);
+  script_.Block();
+  journal_->Load("x", Noting("loaded"));
+  script_.WaitUntilBlocked();
+  // Just behind a renewal, which had nothing to renew.
+  journal_->Load("y", Noting("loaded"));
+  journal_->Hold("a");
+  journal_->Load("z", Noting("loaded"));
+  script_.Unblock();
+  RunAllPosted();
+  auto calls = script_.calls();
+  calls.resize(5);  // renewals go on
+  EXPECT_THAT(calls, ElementsAre("acquire a", "load x", "load y", "renew a:1", "load z"));
 }
 
 TEST_F(JournalTest, RenewalDoesNotWaitForALongQueue) {

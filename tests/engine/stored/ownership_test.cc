@@ -12,6 +12,7 @@
 #include "tests/engine/journal/redis_link.h"
 #include "tests/engine/journal/redis_server.h"
 #include "tests/engine/stored/stored_engine.h"
+#include "tests/engine/wall_clock.h"
 
 namespace kvasir {
 namespace {
@@ -245,6 +246,15 @@ TEST_F(OwnershipTest, WhatIsInMemoryOfADeletedSessionIsNotTakenForTheNextOne) {
   // Nor does anybody else find what the fork's blocks would have been.
   const Outcome other = FreshAnswer(*a_.engine, fresh, {2, 7}, 6, kSeed);
   EXPECT_EQ(DifferenceOf(other.logprobs, expected.logprobs), "");
+}
+
+TEST_F(OwnershipTest, ALeaseIsNotProlongedByWhoSetsTheClock) {
+  testing::SetWallClockBack(absl::Hours(1));
+  absl::SleepFor(kNoLongerTrusted);
+  LetLapse();
+  Speak(b_);
+  EXPECT_EQ(*a_->Read("s"), content_);
+  testing::SetWallClockBack(absl::ZeroDuration());
 }
 
 TEST_F(OwnershipTest, ASessionThatLeavesTheMemoryMeanwhileIsReadAgain) {
