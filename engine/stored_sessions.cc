@@ -1,7 +1,6 @@
 #include "engine/stored_sessions.h"
 
 #include <algorithm>
-#include <list>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,23 +12,10 @@ namespace {
 
 // A lease is trusted for so long after it was asked for: less than the store grants.
 constexpr std::chrono::seconds kTrusted(4);
-// Sessions that nobody has used for so long leave the memory.
-constexpr absl::Duration kUnloadAfter = absl::Minutes(5);
-constexpr absl::Duration kSweepEvery = absl::Seconds(5);
-constexpr absl::Duration kCountEvery = absl::Minutes(1);
-constexpr size_t kCountedAtOnce = 1000;
 
 bool HasExpired(const SessionMetadata& session, absl::Time now) {
   const std::optional<absl::Time> end = ExpireTime(session);
   return end && *end <= now;
-}
-
-// Whether the store's record is of what is in memory, as far as can be told without its tokens: an
-// id that another replica has made anew may have the same version again.
-bool IsSameState(const Session& session, const SessionRecord& record) {
-  return session.stored.version == record.version &&
-         session.create_time == record.metadata.create_time &&
-         session.last_use_time == record.metadata.last_use_time;
 }
 
 absl::Status LeaseLost(const std::string& id) {
@@ -59,7 +45,8 @@ StoredSessions::StoredSessions(SessionTable& table, KvCache& cache, Options opti
       lost_(std::move(options.lost)),
       warn_(std::move(options.warn)),
       usage_(options.limits),
-      has_store_(options.store != nullptr) {
+      has_store_(options.store != nullptr),
+      is_shared_(has_store_ && options.store->shared()) {
   if (options.store == nullptr) return;
   const auto renewed = [this](LeaseClock::time_point asked, const std::vector<std::string>& kept,
                               const std::vector<std::string>& lost) {
@@ -81,7 +68,9 @@ absl::Status StoredSessions::CheckOpen() const {
   return MakeError(Reason::kDraining, "the session store is closed: the server is stopping");
 }
 
-LeaseClock::time_point StoredSessions::TrustedEnd() const { return LeaseClock::now() + kTrusted; }
+LeaseClock::time_point StoredSessions::TrustedEnd() const {
+  return is_shared_ ? LeaseClock::now() + kTrusted : LeaseClock::time_point::max();
+}
 
 Session* StoredSessions::Current(const std::string& id) {
   Session* session = table_.Find(id);
@@ -137,9 +126,9 @@ absl::StatusOr<Session*> StoredSessions::Install(const std::string& id,
     return owned.status();
   }
   SessionRecord& record = owned->record;
-  if (HasExpired(record.metadata, absl::Now())) {
+  if (unchanged && record.expired) {
     if (here != nullptr) Drop(*here);
-    DeleteStored(id, record.version, [](const absl::Status&) {});
+    DeleteStored(record, [](const absl::Status&) {});
     return SessionNotFound(id);
   }
   if (const absl::Status model = CheckModel(record); !model.ok()) {
@@ -186,98 +175,7 @@ void StoredSessions::Replace(Session& session, const SessionRecord& record,
   session.committed = session.tokens.size();
   session.stored.version = record.version;
   session.stored.matching = session.committed;
-}
-
-Session StoredSessions::SeenAs(const SessionRecord& record, std::vector<int> tokens) {
-  Session session;
-  static_cast<SessionMetadata&>(session) = record.metadata;
-  session.tokens = std::move(tokens);
-  session.committed = record.length;
-  session.stored.version = record.version;
-  const Session* here = table_.Find(record.metadata.id);
-  if (here == nullptr) return session;
-  if (!session.tokens.empty()) {
-    session.cached = std::min(here->cached, CommonPrefix(here->tokens, session.tokens));
-  } else if (IsSameState(*here, record)) {
-    session.cached = here->cached;
-  }
-  return session;
-}
-
-void StoredSessions::Read(const std::string& id, Seen seen) {
-  if (const absl::Status open = CheckOpen(); !open.ok()) {
-    seen(open);
-    return;
-  }
-  if (const Session* session = Current(id); session != nullptr && IsFresh(*session)) {
-    seen(session);
-    return;
-  }
-  if (!has_store_) {
-    seen(SessionNotFound(id));
-    return;
-  }
-  journal_->Load(id,
-                 [this, id, seen = std::move(seen)](absl::StatusOr<StoredSession> stored) mutable {
-                   absl::Status status = stored.status();
-                   if (status.ok() && HasExpired(stored->record.metadata, absl::Now())) {
-                     status = SessionNotFound(id);
-                   }
-                   if (status.ok()) status = CheckModel(stored->record);
-                   if (!status.ok()) {
-                     seen(status);
-                     return;
-                   }
-                   const Session session = SeenAs(stored->record, std::move(stored->tokens));
-                   seen(&session);
-                 });
-}
-
-void StoredSessions::List(const std::string& after, size_t count,
-                          const std::map<std::string, std::string>& labels, Listed listed) {
-  if (const absl::Status open = CheckOpen(); !open.ok()) {
-    listed(open);
-    return;
-  }
-  Page page;
-  if (!has_store_) {
-    const std::vector<Session*> sessions = table_.List(after, count + 1, labels);
-    page.more = sessions.size() > count;
-    page.sessions.assign(sessions.begin(), sessions.end() - (page.more ? 1 : 0));
-    if (page.more) page.last = page.sessions.back()->id;
-    listed(std::move(page));
-    return;
-  }
-  journal_->List(
-      after, count + 1, labels,
-      [this, count, listed = std::move(listed)](absl::StatusOr<Journal::Page> found) mutable {
-        if (!found.ok()) {
-          listed(found.status());
-          return;
-        }
-        WarnOfDamage(found->damaged);
-        std::vector<SessionRecord>& records = found->records;
-        Page page;
-        page.more = records.size() > count;
-        if (page.more) records.pop_back();
-        if (page.more) page.last = records.back().metadata.id;
-        const absl::Time now = absl::Now();
-        std::list<Session> elsewhere;  // what is in no memory
-        for (const SessionRecord& record : records) {
-          if (HasExpired(record.metadata, now)) continue;
-          const Session* here = Current(record.metadata.id);
-          page.sessions.push_back(here != nullptr ? here
-                                                  : &elsewhere.emplace_back(SeenAs(record, {})));
-        }
-        listed(std::move(page));
-      });
-}
-
-void StoredSessions::WarnOfDamage(const std::vector<std::string>& ids) {
-  for (const std::string& id : ids) {
-    if (!warned_damaged_.insert(id).second || !warn_) continue;
-    warn_(absl::StrCat("session '", id, "' is damaged in the store and left as it is"));
-  }
+  session.counted = session.committed;
 }
 
 void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
@@ -293,8 +191,9 @@ void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
   if (const absl::Status quota = usage_.Check(session->tenant, 1, tokens); !quota.ok()) {
     NotCreated(*session, quota, created);
   } else if (!has_store_) {
-    usage_.Add(session->tenant, 1, tokens);
-    created(&table_.Insert(std::move(session)));
+    Session& inserted = table_.Insert(std::move(session));
+    Settled(inserted);
+    created(&inserted);
   } else {
     creating_.insert(session->id);
     CreateStored(
@@ -311,7 +210,7 @@ void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
 void StoredSessions::CreateStored(std::unique_ptr<Session> session, Found created,
                                   bool replaces_expired) {
   Session& fresh = *session;
-  Save(fresh, fresh,
+  Save(fresh, fresh.committed, fresh,
        [this, session = std::move(session), end = TrustedEnd(), created = std::move(created),
         replaces_expired](const absl::Status& status) mutable {
          const bool taken = DetailOf(status).reason == NameOf(Reason::kLeaseLost);
@@ -323,7 +222,6 @@ void StoredSessions::CreateStored(std::unique_ptr<Session> session, Found create
            NotCreated(*session, taken ? SessionExists(session->id) : status, created);
            return;
          }
-         usage_.Add(session->tenant, 1, static_cast<int64_t>(session->committed));
          Enter(std::move(session), end, std::move(created));
        });
 }
@@ -350,13 +248,14 @@ void StoredSessions::Enter(std::unique_ptr<Session> session, LeaseClock::time_po
 void StoredSessions::ReplaceExpired(std::unique_ptr<Session> session, Found created) {
   const std::string id = session->id;
   auto loaded = [this, session = std::move(session), created = std::move(created)](
-                    const absl::StatusOr<StoredSession>& stored) mutable {
-    if (absl::IsNotFound(stored.status())) {  // somebody else has deleted it
-      session->stored = {};
+                    const absl::StatusOr<SessionRecord>& record) mutable {
+    session->stored = {};
+    session->counted.reset();
+    if (absl::IsNotFound(record.status())) {  // somebody else has deleted it
       CreateStored(std::move(session), std::move(created), /*replaces_expired=*/false);
       return;
     }
-    if (!stored.ok() || !HasExpired(stored->record.metadata, absl::Now())) {
+    if (!record.ok() || !record->expired) {
       NotCreated(*session, SessionExists(session->id), created);
       return;
     }
@@ -364,11 +263,10 @@ void StoredSessions::ReplaceExpired(std::unique_ptr<Session> session, Found crea
     // Who asks for an expired session deletes it.
     Own(id, [this, session = std::move(session),
              created = std::move(created)](const absl::StatusOr<Session*>&) mutable {
-      session->stored = {};
       CreateStored(std::move(session), std::move(created), /*replaces_expired=*/false);
     });
   };
-  journal_->Load(id, std::move(loaded));
+  journal_->LoadRecord(id, std::move(loaded));
 }
 
 void StoredSessions::NotCreated(Session& session, const absl::Status& why, Found& created) {
@@ -376,7 +274,8 @@ void StoredSessions::NotCreated(Session& session, const absl::Status& why, Found
   created(why);
 }
 
-void StoredSessions::Save(Session& session, const SessionMetadata& metadata, Saved saved) {
+void StoredSessions::Save(Session& session, size_t length, const SessionMetadata& metadata,
+                          Saved saved) {
   if (const absl::Status open = CheckOpen(); !open.ok()) {
     saved(open);
     return;
@@ -387,21 +286,28 @@ void StoredSessions::Save(Session& session, const SessionMetadata& metadata, Sav
   write.record = {.metadata = metadata,
                   .fingerprint = fingerprint_,
                   .numerics = numerics_,
-                  .length = session.committed,
+                  .length = length,
                   .version = stored.version};
-  write.keep = stored.matching;
-  write.append.assign(session.tokens.begin() + static_cast<ptrdiff_t>(stored.matching),
-                      session.tokens.begin() + static_cast<ptrdiff_t>(session.committed));
+  write.keep = std::min(stored.matching, length);
+  write.append.assign(session.tokens.begin() + static_cast<ptrdiff_t>(write.keep),
+                      session.tokens.begin() + static_cast<ptrdiff_t>(length));
   ++stored.version;
-  stored.matching = session.committed;
-  journal_->Write(std::move(write), [this, end = TrustedEnd(),
+  stored.matching = length;
+  const std::optional<size_t> counted = std::exchange(session.counted, length);
+  journal_->Write(std::move(write), [this, counted, end = TrustedEnd(),
                                      saved = std::move(saved)](SessionWrite&& done) mutable {
-    Session* here = table_.Find(done.record.metadata.id);
+    const SessionRecord& record = done.record;
+    Session* here = table_.Find(record.metadata.id);
+    if (done.status.ok()) {
+      usage_.Add(record.metadata.tenant, record.metadata.id, counted ? 0 : 1,
+                 static_cast<int64_t>(record.length) - static_cast<int64_t>(counted.value_or(0)));
+    }
     if (done.status.ok() && here != nullptr) {
       here->stored.lease_end = std::max(here->stored.lease_end, end);
+      if (here->shown) *here->shown = {record.metadata, record.length};
     }
     const bool lost = absl::IsAborted(done.status) || absl::IsAlreadyExists(done.status);
-    saved(lost ? LeaseLost(done.record.metadata.id) : done.status);
+    saved(lost ? LeaseLost(record.metadata.id) : done.status);
   });
 }
 
@@ -413,7 +319,10 @@ void StoredSessions::LetGo(Session& session) {
   if (journal_ != nullptr && session.stored.version > 0) journal_->LetLapse(session.id);
 }
 
-void StoredSessions::Drop(Session& session) { table_.Erase(session); }
+void StoredSessions::Drop(Session& session) {
+  if (!has_store_) Forget(session);
+  table_.Erase(session);
+}
 
 void StoredSessions::Delete(const std::string& id, Saved deleted) {
   if (const absl::Status open = CheckOpen(); !open.ok()) {
@@ -421,13 +330,13 @@ void StoredSessions::Delete(const std::string& id, Saved deleted) {
     return;
   }
   if (Session* session = Current(id)) {
-    const uint64_t version = session->stored.version;
-    usage_.Add(session->tenant, -1, -static_cast<int64_t>(session->committed));
+    const SessionRecord record = {
+        .metadata = *session, .length = session->committed, .version = session->stored.version};
     Drop(*session);
-    if (!has_store_) {
-      deleted(absl::OkStatus());
+    if (has_store_) {
+      DeleteStored(record, std::move(deleted));
     } else {
-      DeleteStored(id, version, std::move(deleted));
+      deleted(absl::OkStatus());
     }
     return;
   }
@@ -444,12 +353,10 @@ void StoredSessions::Delete(const std::string& id, Saved deleted) {
           Drop(*here);
         }
         if (owned.ok()) {
-          const SessionRecord& record = owned->record;
-          usage_.Add(record.metadata.tenant, -1, -static_cast<int64_t>(record.length));
-        }
-        if (owned.ok() || absl::IsDataLoss(owned.status())) {
+          DeleteStored(owned->record, std::move(deleted));
+        } else if (absl::IsDataLoss(owned.status())) {
           // Whatever is left of a damaged session goes.
-          DeleteStored(id, owned.ok() ? owned->record.version : 0, std::move(deleted));
+          DeleteStored({.metadata = {.id = id}}, std::move(deleted));
         } else {
           deleted(owned.status());
         }
@@ -457,63 +364,24 @@ void StoredSessions::Delete(const std::string& id, Saved deleted) {
   journal_->Acquire(id, std::nullopt, std::move(acquired));
 }
 
-void StoredSessions::DeleteStored(const std::string& id, uint64_t version, Saved deleted) {
+void StoredSessions::DeleteStored(const SessionRecord& record, Saved deleted) {
   if (const absl::Status open = CheckOpen(); !open.ok()) {
     deleted(open);
     return;
   }
   SessionWrite write;
   write.kind = SessionWrite::Kind::kDelete;
-  write.record.metadata.id = id;
-  write.record.version = version;
-  journal_->Write(std::move(write),
-                  [this, deleted = std::move(deleted)](SessionWrite&& done) mutable {
-                    const std::string& id = done.record.metadata.id;
-                    if (!done.status.ok() && journal_ != nullptr) journal_->LetLapse(id);
-                    deleted(absl::IsAborted(done.status) ? LeaseLost(id) : done.status);
-                  });
-}
-
-void StoredSessions::CountUsage(const std::string& after) {
-  List(after, kCountedAtOnce, {}, [this](const absl::StatusOr<Page>& page) {
-    if (!page.ok()) return;  // as it was known
-    for (const Session* session : page->sessions) {
-      usage_.Count(session->tenant, static_cast<int64_t>(session->committed));
-    }
-    if (page->more) {
-      CountUsage(page->last);
-    } else {
-      usage_.EndCount();
-    }
-  });
-}
-
-absl::Time StoredSessions::Sweep(absl::Time now) {
-  if (!has_store_) {
-    if (next_sweep_ > now) return next_sweep_;
-    next_sweep_ = table_.Expire(now).value_or(absl::InfiniteFuture());
-    if (usage_.limited()) {
-      usage_.StartCount();
-      CountUsage("");
-    }
-    return next_sweep_;
-  }
-  if (usage_.limited() && next_count_ <= now) {
-    next_count_ = now + kCountEvery;
-    usage_.StartCount();
-    CountUsage("");
-  }
-  if (next_sweep_ > now) return next_sweep_;
-  next_sweep_ = now + kSweepEvery;
-  table_.EraseIdle(now - kUnloadAfter);
-  journal_->Expire(now, [this](const absl::StatusOr<std::vector<std::string>>& expired) {
-    if (!expired.ok()) return;  // a store that cannot be reached tells whoever asks for a session
-    for (const std::string& id : *expired) {
-      Session* session = table_.Find(id);
-      if (session != nullptr && !session->busy) Drop(*session);
-    }
-  });
-  return next_sweep_;
+  write.record = record;
+  journal_->Write(
+      std::move(write), [this, deleted = std::move(deleted)](SessionWrite&& done) mutable {
+        const SessionRecord& record = done.record;
+        const std::string& id = record.metadata.id;
+        if (!done.status.ok() && journal_ != nullptr) journal_->LetLapse(id);
+        if (done.status.ok() && record.version > 0) {
+          usage_.Add(record.metadata.tenant, id, -1, -static_cast<int64_t>(record.length));
+        }
+        deleted(absl::IsAborted(done.status) ? LeaseLost(id) : done.status);
+      });
 }
 
 Journal::Stats StoredSessions::journal_stats() const {

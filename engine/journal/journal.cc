@@ -70,28 +70,31 @@ void Journal::Load(std::string id, Done<absl::StatusOr<StoredSession>> done) {
   });
 }
 
-void Journal::List(std::string after, size_t count, std::map<std::string, std::string> labels,
-                   Done<absl::StatusOr<Page>> done) {
-  Enqueue([this, after = std::move(after), count, labels = std::move(labels),
-           done = std::move(done)]() mutable {
-    absl::StatusOr<Page> page = Page();
-    auto records = store_->List(after, count, labels, &page->damaged);
-    if (records.ok()) {
-      page->records = *std::move(records);
-    } else {
-      page = records.status();
-    }
-    post_([done = std::move(done), page = std::move(page)]() mutable { done(std::move(page)); });
+void Journal::LoadRecord(std::string id, Done<absl::StatusOr<SessionRecord>> done) {
+  Enqueue([this, id = std::move(id), done = std::move(done)]() mutable {
+    post_([done = std::move(done), record = store_->LoadRecord(id)]() mutable {
+      done(std::move(record));
+    });
   });
 }
 
-void Journal::Expire(absl::Time now, Done<absl::StatusOr<std::vector<std::string>>> done) {
-  Enqueue([this, now, done = std::move(done)]() mutable {
+void Journal::List(std::string after, size_t count, std::map<std::string, std::string> labels,
+                   Done<absl::StatusOr<SessionStore::Page>> done) {
+  Enqueue([this, after = std::move(after), count, labels = std::move(labels),
+           done = std::move(done)]() mutable {
+    post_([done = std::move(done), page = store_->List(after, count, labels)]() mutable {
+      done(std::move(page));
+    });
+  });
+}
+
+void Journal::Expire(Done<absl::StatusOr<std::vector<std::string>>> done) {
+  Enqueue([this, done = std::move(done)]() mutable {
     std::set<std::string> in_use;
     for (const auto& [id, lease] : leases_) {
       if (lease.held) in_use.insert(id);
     }
-    auto expired = store_->Expire(now, in_use);
+    auto expired = store_->Expire(in_use);
     if (expired.ok()) {
       for (const std::string& id : *expired) leases_.erase(id);
     }

@@ -60,13 +60,10 @@ class Journal {
   void Acquire(std::string id, std::optional<uint64_t> known,
                Done<absl::StatusOr<OwnedSession>> done);
   void Load(std::string id, Done<absl::StatusOr<StoredSession>> done);
-  struct Page {
-    std::vector<SessionRecord> records;
-    std::vector<std::string> damaged;  // ids
-  };
+  void LoadRecord(std::string id, Done<absl::StatusOr<SessionRecord>> done);
   void List(std::string after, size_t count, std::map<std::string, std::string> labels,
-            Done<absl::StatusOr<Page>> done);
-  void Expire(absl::Time now, Done<absl::StatusOr<std::vector<std::string>>> done);
+            Done<absl::StatusOr<SessionStore::Page>> done);
+  void Expire(Done<absl::StatusOr<std::vector<std::string>>> done);
   // The session is in use again: its lease is renewed in time, at once where it has become old.
   // Nothing where there is no lease.
   void Hold(std::string id);

@@ -86,6 +86,7 @@ class FakeStore : public SessionStore {
   explicit FakeStore(Script& script) : script_(script) {}
   ~FakeStore() override { script_.Note("close"); }
 
+  bool shared() const override { return true; }
   std::string name() const override { return "fake"; }
   absl::StatusOr<OwnedSession> Acquire(const std::string& id,
                                        std::optional<uint64_t> known) override {
@@ -102,6 +103,10 @@ class FakeStore : public SessionStore {
     StoredSession session;
     session.record.metadata.id = id;
     return session;
+  }
+  absl::StatusOr<SessionRecord> LoadRecord(const std::string& id) override {
+    script_.Note(absl::StrCat("load record ", id));
+    return SessionRecord{.metadata = {.id = id}};
   }
   void Write(std::span<SessionWrite> writes) override {
     std::string call = "write";
@@ -121,16 +126,14 @@ class FakeStore : public SessionStore {
     script_.Note(Named("release", leases));
     return absl::OkStatus();
   }
-  absl::StatusOr<std::vector<SessionRecord>> List(const std::string& after, size_t count,
-                                                  const std::map<std::string, std::string>& labels,
-                                                  std::vector<std::string>* damaged) override {
+  absl::StatusOr<Page> List(const std::string& after, size_t count,
+                            const std::map<std::string, std::string>& labels) override {
     script_.Note(absl::StrCat("list ", after, " ", count, " ", labels.size()));
-    damaged->push_back("bad");
-    return std::vector<SessionRecord>(2);
+    return Page{.records = std::vector<SessionRecord>(2), .damaged = {"bad"}, .next = "on"};
   }
   absl::StatusOr<std::vector<std::string>> Expire(
-      absl::Time now, const std::set<std::string>& /*in_use*/) override {
-    script_.Note(absl::StrCat("expire ", absl::ToUnixSeconds(now)));
+      const std::set<std::string>& /*in_use*/) override {
+    script_.Note("expire");
     return std::vector<std::string>{"old"};
   }
   Counts counts() const override { return {}; }
@@ -210,18 +213,20 @@ TEST_F(JournalTest, OperationsHappenInOrder) {
   Acquire("a");
   Write("a");
   journal_->Load("b", Noting("loaded b"));
-  journal_->List("x", 3, {{"k", "v"}}, [this](absl::StatusOr<Journal::Page> page) {
+  journal_->LoadRecord("c", Noting("loaded record c"));
+  journal_->List("x", 3, {{"k", "v"}}, [this](absl::StatusOr<SessionStore::Page> page) {
     EXPECT_THAT(page->records, SizeIs(2));
     EXPECT_THAT(page->damaged, ElementsAre("bad"));
+    EXPECT_EQ(page->next, "on");
     events_.emplace_back("listed");
   });
-  journal_->Expire(absl::FromUnixSeconds(9), Noting("expired"));
+  journal_->Expire(Noting("expired"));
   Acquire("missing");
   RunAllPosted();
-  EXPECT_THAT(events_, ElementsAre("acquired a", "wrote a", "loaded b", "listed", "expired",
-                                   "acquired missing failed"));
-  EXPECT_THAT(script_.calls(), ElementsAre("acquire a", "write a", "load b", "list x 3 1",
-                                           "expire 9", "acquire missing"));
+  EXPECT_THAT(events_, ElementsAre("acquired a", "wrote a", "loaded b", "loaded record c", "listed",
+                                   "expired", "acquired missing failed"));
+  EXPECT_THAT(script_.calls(), ElementsAre("acquire a", "write a", "load b", "load record c",
+                                           "list x 3 1", "expire", "acquire missing"));
 }
 
 TEST_F(JournalTest, NothingWaitsForTheStoreAndCallbacksWaitForTheOwner) {
@@ -308,12 +313,12 @@ TEST_F(JournalTest, WhatWasReleasedOrDeletedIsNotReleasedAgain) {
   journal_->Release("a");
   journal_->Release("a");
   Write("b", Kind::kDelete);
-  journal_->Expire(absl::UnixEpoch(), Noting("expired"));
+  journal_->Expire(Noting("expired"));
   RunAllPosted();
   Close();
   const auto calls = script_.calls();
   EXPECT_THAT(std::vector(calls.begin() + 5, calls.end()),
-              ElementsAre("release a:1", "write b", "expire 0", "release c:3", "close"));
+              ElementsAre("release a:1", "write b", "expire", "release c:3", "close"));
 }
 
 TEST_F(JournalTest, HeldLeasesAreRenewedAndOthersLapse) {

@@ -276,6 +276,39 @@ TEST_F(OwnershipTest, ASessionThatLeavesTheMemoryMeanwhileIsReadAgain) {
   EXPECT_EQ(*a_->Read("s"), Joined(content_, Joined({9}, outcome.ids)));
 }
 
+// Two questions about one session are on their way to the store at once.
+TEST_F(OwnershipTest, ADeletionAndACallMeetAtTheStore) {
+  for (const std::string id : {"first", "second"}) {
+    ASSERT_TRUE(a_->Create({.session_id = id, .initial_ids = {1, 2, 3}}).ok());
+  }
+  absl::SleepFor(kNoLongerTrusted);  // the store is asked
+  for (const std::string id : {"first", "second"}) {
+    const bool deletes_first = id == "first";
+    a_.store->Hang();
+    std::promise<absl::Status> deleted;
+    const auto deletes = [&] {
+      a_->engine().DeleteSession(id,
+                                 [&](const absl::Status& status) { deleted.set_value(status); });
+    };
+    if (deletes_first) deletes();
+    const auto turn = a_->Start(Turn(id, {4}, 2));
+    if (!deletes_first) deletes();
+    a_->DropIdleBlocks();  // both have been asked for
+    a_.store->LetGo();
+    const Outcome& outcome = turn->Wait();
+    const absl::Status status = deleted.get_future().get();
+    EXPECT_TRUE(status.ok() || !deletes_first) << status;
+    EXPECT_TRUE(status.ok() || outcome.status.ok());
+    const auto left = a_->Read(id);
+    if (status.ok()) {
+      EXPECT_EQ(ReasonOf(left.status()), "SESSION_NOT_FOUND");
+      EXPECT_TRUE(absl::IsNotFound(a_.store->Peek(id).status()));
+    } else {
+      EXPECT_EQ(*left, Joined({1, 2, 3, 4}, outcome.ids));
+    }
+  }
+}
+
 TEST_F(OwnershipTest, AFailedWriteDoesNotKeepTheLease) {
   ASSERT_TRUE(a_->Create({.session_id = "cut", .initial_ids = {1, 2}}).ok());
   ASSERT_TRUE(a_->Create({.session_id = "gone", .initial_ids = {1, 2}}).ok());

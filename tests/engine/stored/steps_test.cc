@@ -28,13 +28,17 @@ class StoredSessionsTest : public ::testing::Test {
     auto opened = OpenSqliteStore((directory_.path() / "sessions.db").string());
     EXPECT_TRUE(opened.ok()) << opened.status();
     store_ = std::make_shared<FaultStore>(*std::move(opened));
-    sessions_.emplace(table_, cache_,
-                      StoredSessions::Options{
-                          .store = store_,
-                          .fingerprint = "model",
-                          .post = [this](Mailbox::Task task) { mailbox_.Post(std::move(task)); },
-                          .lost = [this](Session& session,
-                                         const absl::Status&) { lost_.push_back(session.id); }});
+    Open();
+  }
+  void Open() {
+    sessions_.emplace(
+        table_, cache_,
+        StoredSessions::Options{
+            .store = store_,
+            .fingerprint = "model",
+            .post = [this](Mailbox::Task task) { mailbox_.Post(std::move(task)); },
+            .lost = [this](Session& session, const absl::Status&) { lost_.push_back(session.id); },
+            .limits = limits_});
   }
   // Before what its callbacks use.
   ~StoredSessionsTest() override { sessions_.reset(); }
@@ -43,6 +47,12 @@ class StoredSessionsTest : public ::testing::Test {
     std::vector<Mailbox::Task> tasks;
     mailbox_.Take(tasks);
     for (Mailbox::Task& task : tasks) task();
+  }
+  void RunUntil(const std::function<bool()>& is_so) {
+    while (!is_so()) {
+      mailbox_.Wait(absl::InfiniteFuture());
+      RunPosted();
+    }
   }
   // What `begin` is answered. T has a value that is OK or not.
   template <typename T>
@@ -55,10 +65,7 @@ class StoredSessionsTest : public ::testing::Test {
         answer = result.status();
       }
     });
-    while (!answer) {
-      mailbox_.Wait(absl::InfiniteFuture());
-      RunPosted();
-    }
+    RunUntil([&] { return answer.has_value(); });
     return *answer;
   }
   absl::Status Own(const std::string& id) {
@@ -84,6 +91,7 @@ class StoredSessionsTest : public ::testing::Test {
   KvCache cache_{8};
   SessionTable table_{cache_};
   std::shared_ptr<FaultStore> store_;
+  TenantLimits limits_;
   std::vector<std::string> lost_;
   std::optional<StoredSessions> sessions_;
 };
@@ -101,10 +109,7 @@ TEST_F(StoredSessionsTest, WhoeverIsOnASessionThatIsCreatedAnewHasLostIt) {
   old->busy = true;
   Session& busy = table_.Insert(std::move(old));
   store_->LetGo();
-  while (!created) {
-    mailbox_.Wait(absl::InfiniteFuture());
-    RunPosted();
-  }
+  RunUntil([&] { return created.has_value(); });
   EXPECT_EQ(ReasonOf(*created), "STORE") << *created;
   EXPECT_FALSE(sessions_->IsBeingCreated("y"));
   EXPECT_THAT(lost_, ::testing::ElementsAre("y"));
@@ -120,9 +125,11 @@ TEST_F(StoredSessionsTest, AClosedStoreIsNotTakenForAnEmptyOne) {
   EXPECT_EQ(ReasonOf(Own("x")), "DRAINING");
   EXPECT_EQ(ReasonOf(Own("y")), "DRAINING");
   EXPECT_EQ(ReasonOf(Create(NewSession("y"))), "DRAINING");
-  EXPECT_EQ(ReasonOf(Answer<absl::StatusOr<const Session*>>(
-                [&](StoredSessions::Seen seen) { sessions_->Read("x", std::move(seen)); })),
-            "DRAINING");
+  for (const auto read : {&StoredSessions::Read, &StoredSessions::Describe}) {
+    EXPECT_EQ(ReasonOf(Answer<const absl::StatusOr<SessionView>&>(
+                  [&](StoredSessions::Seen seen) { (*sessions_.*read)("x", std::move(seen)); })),
+              "DRAINING");
+  }
   EXPECT_EQ(ReasonOf(Answer<absl::StatusOr<StoredSessions::Page>>([&](StoredSessions::Listed done) {
               sessions_->List("", 10, {}, std::move(done));
             })),
@@ -130,6 +137,72 @@ TEST_F(StoredSessionsTest, AClosedStoreIsNotTakenForAnEmptyOne) {
   EXPECT_EQ(ReasonOf(Answer<const absl::Status&>(
                 [&](StoredSessions::Saved done) { sessions_->Delete("x", std::move(done)); })),
             "DRAINING");
+}
+
+TEST_F(StoredSessionsTest, WhatNobodyElseCanWriteIsCurrentForEver) {
+  ASSERT_FALSE(store_->shared());
+  ASSERT_TRUE(Create(NewSession("made")).ok());
+  EXPECT_EQ(table_.Find("made")->stored.lease_end, LeaseClock::time_point::max());
+  sessions_->Drop(*table_.Find("made"));
+  ASSERT_TRUE(Own("made").ok());
+  EXPECT_EQ(table_.Find("made")->stored.lease_end, LeaseClock::time_point::max());
+}
+
+// A count of all takes a while; sessions come and go meanwhile, before and behind where it is.
+TEST_F(StoredSessionsTest, WhatComesWhileUsageIsCountedIsCountedOnce) {
+  constexpr int64_t kStored = 1500;  // two pages
+  std::vector<SessionWrite> writes(kStored);
+  for (int64_t i = 0; i < kStored; ++i) {
+    writes[i].kind = SessionWrite::Kind::kCreate;
+    writes[i].record.metadata.id = "m" + std::to_string(10'000 + i);
+    writes[i].record.metadata.create_time = writes[i].record.metadata.last_use_time = absl::Now();
+  }
+  store_->Write(writes);
+  limits_ = {.sessions = kStored + 1000};
+  Open();
+  store_->Hang();
+  sessions_->Sweep(absl::Now());  // begins to count
+  // Between the first page and the second.
+  std::vector<absl::Status> created;
+  for (const char* id : {"a", "z"}) {
+    sessions_->Create(NewSession(id), [&](const absl::StatusOr<Session*>& result) {
+      created.push_back(result.status());
+    });
+  }
+  store_->LetGo();
+  RunUntil([&] { return created.size() == 2; });
+  ASSERT_TRUE(created[0].ok() && created[1].ok());
+  // Behind the count.
+  ASSERT_TRUE(Own("z").ok());
+  const auto counted = [&](int64_t sessions) {
+    return sessions_->usage().Check("", 1000 - (sessions - kStored), 0).ok() &&
+           !sessions_->usage().Check("", 1001 - (sessions - kStored), 0).ok();
+  };
+  RunUntil([&] { return counted(kStored + 2); });
+  EXPECT_TRUE(Answer<const absl::Status&>([&](StoredSessions::Saved deleted) {
+                sessions_->Delete("a", std::move(deleted));
+              }).ok());
+  EXPECT_TRUE(counted(kStored + 1));
+}
+
+// Somebody uses it while the store reads what it was before.
+TEST_F(StoredSessionsTest, WhatIsNewerInMemoryIsNotTakenForExpired) {
+  auto session = NewSession("x");
+  session->ttl = absl::Milliseconds(1);
+  ASSERT_TRUE(Create(std::move(session)).ok());
+  Session& x = *table_.Find("x");
+  absl::SleepFor(absl::Milliseconds(5));
+  store_->Hang();
+  std::optional<absl::Status> owned;
+  sessions_->Own("x", [&](const absl::StatusOr<Session*>& found) { owned = found.status(); });
+  EXPECT_FALSE(owned.has_value());
+  x.last_use_time = absl::Now();
+  x.ttl = absl::Hours(1);
+  sessions_->Save(x, x.committed, x, [](const absl::Status&) {});
+  store_->LetGo();
+  RunUntil([&] { return owned.has_value(); });
+  EXPECT_TRUE(owned->ok()) << *owned;
+  EXPECT_EQ(table_.Find("x"), &x);
 }
 
 }  // namespace
