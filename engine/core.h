@@ -97,6 +97,10 @@ class Engine::Core {
   void Open(Call& call, const absl::StatusOr<Session*>& found);
   absl::Status OpenSession(Call& call, const absl::StatusOr<Session*>& found);
   void Begin(Call& call);
+  // Where a call says no number itself, its tenant's quota is the end.
+  void LimitByQuota(Call& call);
+  // The call has all the tokens that it may have.
+  void EndAtMax(Call& call);
   // Ends a call whose tokens stand.
   void Complete(Call& call, FinishReason reason);
   // Ends a call otherwise: rolls back an input that has brought forth no token. No effect where it
@@ -140,11 +144,10 @@ class Engine::Core {
   // --- sessions ---------------------------------------------------------------------------------
   absl::Status CheckCreate(const CreateSessionRequest& request) const;
   void AddSession(std::unique_ptr<Session> session, Callback<SessionInfo> done);
-  std::unique_ptr<Session> MakeFork(const Session& source, std::string id, size_t length);
+  std::unique_ptr<Session> MakeFork(const SessionView& source, std::string id, size_t length);
   void Truncate(Session& session, size_t length, Callback<SessionInfo> done);
   std::string NewSessionId(std::string wanted);
   absl::Status CheckIds(std::string_view field, const std::vector<int>& ids) const;
-  SessionInfo InfoOf(const Session& session) const;
   uint64_t DrawSeed() { return (uint64_t{random_()} << 32) | random_(); }
 
   const std::unique_ptr<Model> model_;

@@ -107,7 +107,8 @@ absl::Status Engine::Core::OpenSession(Call& call, const absl::StatusOr<Session*
     session->sampling.seed = request.sampling.seed.value_or(DrawSeed());
     session->ttl = session_ttl_;
   }
-  if (session->busy) return SessionBusy(*session);
+  const bool being_created = fresh != nullptr && sessions_.IsBeingCreated(session->id);
+  if (session->busy || being_created) return SessionBusy(*session);
   if (request.expected_length && *request.expected_length != session->committed) {
     return LengthMismatch(*request.expected_length, *session);
   }
@@ -122,6 +123,9 @@ absl::Status Engine::Core::OpenSession(Call& call, const absl::StatusOr<Session*
   if (!fits.ok()) return fits;
 
   session->busy = true;
+  if (sessions_.has_store() && durability_ != Durability::kNone && !session->id.empty()) {
+    session->shown = std::make_unique<Session::Shown>(Session::Shown{*session, session->committed});
+  }
   if (fresh != nullptr && session->id.empty()) {
     call.one_shot = std::move(fresh);
   } else if (fresh != nullptr) {
@@ -173,6 +177,7 @@ void Engine::Core::Begin(Call& call) {
   const uint32_t asked = call.request.max_new_tokens.value_or(std::numeric_limits<uint32_t>::max());
   call.max_new_tokens = static_cast<uint32_t>(std::min<size_t>(asked, room));
   call.finish_at_max = asked <= room ? FinishReason::kMaxNewTokens : FinishReason::kMaxContext;
+  if (!call.request.max_new_tokens && call.one_shot == nullptr) LimitByQuota(call);
 
   // Steps ask the heap for nothing.
   const size_t length = call.input_end() + std::min<size_t>(call.max_new_tokens, kReservedTokens);
@@ -198,12 +203,30 @@ void Engine::Core::Begin(Call& call) {
   call.cached_tokens = static_cast<uint32_t>(session.cached);
   call.started = true;
   call.sink->OnStarted({session.id, call.base_length, call.cached_tokens, call.params.seed});
-  Complete(call, call.finish_at_max);
+  EndAtMax(call);
+}
+
+void Engine::Core::LimitByQuota(Call& call) {
+  const TenantUsage& usage = sessions_.usage();
+  const std::string& tenant = call.session->tenant;
+  const auto input = static_cast<int64_t>(call.request.input_ids.size());
+  const int64_t left = std::max<int64_t>(usage.Room(tenant) - input, 0);
+  if (left >= int64_t{call.max_new_tokens}) return;
+  call.max_new_tokens = static_cast<uint32_t>(left);
+  call.quota_at_max = usage.Check(tenant, 0, input + left + 1);
 }
 
 void Engine::Core::CancelCall(CallId id, const absl::Status& why) {
   const auto it = calls_.find(id);
   if (it != calls_.end()) Fail(*it->second, why);
+}
+
+void Engine::Core::EndAtMax(Call& call) {
+  if (call.quota_at_max.ok()) {
+    Complete(call, call.finish_at_max);
+  } else {
+    Fail(call, call.quota_at_max);
+  }
 }
 
 void Engine::Core::Complete(Call& call, FinishReason reason) {

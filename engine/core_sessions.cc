@@ -19,11 +19,28 @@ bool IsIdCharacter(char c) {
          c == '_' || c == '-';
 }
 
-absl::Status PastTheEnd(std::string_view field, uint64_t value, const Session& session) {
-  return MakeError(Reason::kContextExceeded,
-                   absl::StrCat(std::string(field), ": ", value, " is past the session's length ",
-                                session.committed),
-                   {{"session_length", absl::StrCat(session.committed)}});
+absl::Status PastTheEnd(std::string_view field, uint64_t value, size_t length) {
+  return MakeError(
+      Reason::kContextExceeded,
+      absl::StrCat(std::string(field), ": ", value, " is past the session's length ", length),
+      {{"session_length", absl::StrCat(length)}});
+}
+
+SessionInfo InfoOf(const SessionView& view) {
+  const SessionMetadata& session = *view.metadata;
+  return {.session_id = session.id,
+          .length = view.length,
+          .cached_tokens = view.cached,
+          .busy = view.busy,
+          .create_time = session.create_time,
+          .last_use_time = session.last_use_time,
+          .expire_time = ExpireTime(session),
+          .parent_session_id = session.parent_id,
+          .labels = session.labels,
+          .sampling = session.sampling,
+          .last_request_id = session.last_request_id,
+          .last_base_length = session.last_base_length,
+          .last_finish_reason = session.last_finish_reason};
 }
 
 }  // namespace
@@ -74,22 +91,6 @@ std::string Engine::Core::NewSessionId(std::string wanted) {
   return wanted;
 }
 
-SessionInfo Engine::Core::InfoOf(const Session& session) const {
-  return {.session_id = session.id,
-          .length = session.committed,
-          .cached_tokens = std::min(session.cached, session.committed),
-          .busy = session.busy,
-          .create_time = session.create_time,
-          .last_use_time = session.last_use_time,
-          .expire_time = ExpireTime(session),
-          .parent_session_id = session.parent_id,
-          .labels = session.labels,
-          .sampling = session.sampling,
-          .last_request_id = session.last_request_id,
-          .last_base_length = session.last_base_length,
-          .last_finish_reason = session.last_finish_reason};
-}
-
 absl::Status Engine::Core::CheckCreate(const CreateSessionRequest& request) const {
   if (!request.session_id.empty()) {
     const absl::Status form = CheckSessionId("session_id", request.session_id);
@@ -135,7 +136,7 @@ void Engine::Core::AddSession(std::unique_ptr<Session> session, Callback<Session
   sessions_.Create(std::move(session),
                    [this, done = std::move(done)](const absl::StatusOr<Session*>& created) mutable {
                      if (created.ok()) {
-                       done(InfoOf(**created));
+                       done(InfoOf(ViewOf(**created)));
                      } else {
                        done(created.status());
                      }
@@ -147,14 +148,13 @@ void Engine::Core::GetSession(const std::string& id, Callback<SessionInfo> done)
     done(form);
     return;
   }
-  sessions_.Read(
-      id, [this, done = std::move(done)](const absl::StatusOr<const Session*>& seen) mutable {
-        if (seen.ok()) {
-          done(InfoOf(**seen));
-        } else {
-          done(seen.status());
-        }
-      });
+  sessions_.Describe(id, [done = std::move(done)](const absl::StatusOr<SessionView>& seen) mutable {
+    if (seen.ok()) {
+      done(InfoOf(*seen));
+    } else {
+      done(seen.status());
+    }
+  });
 }
 
 void Engine::Core::ListSessions(const ListSessionsRequest& request, Callback<SessionPage> done) {
@@ -174,16 +174,15 @@ void Engine::Core::ListSessions(const ListSessionsRequest& request, Callback<Ses
   const size_t count = request.page_size == 0 ? kDefaultPage : request.page_size;
   sessions_.List(
       request.page_token, count, request.labels,
-      [this, done = std::move(done)](const absl::StatusOr<StoredSessions::Page>& listed) mutable {
+      [done = std::move(done)](const absl::StatusOr<StoredSessions::Page>& listed) mutable {
         if (!listed.ok()) {
           done(listed.status());
           return;
         }
-        SessionPage page;
-        for (const Session* session : listed->sessions) {
-          page.sessions.push_back(InfoOf(*session));
+        SessionPage page = {.next_page_token = listed->next};
+        for (const SessionView& session : listed->sessions) {
+          page.sessions.push_back(InfoOf(session));
         }
-        if (listed->more) page.next_page_token = listed->last;
         done(std::move(page));
       });
 }
@@ -197,38 +196,39 @@ void Engine::Core::ForkSession(const std::string& id, std::string new_id,
     return;
   }
   sessions_.Read(id, [this, new_id = std::move(new_id), length,
-                      done = std::move(done)](const absl::StatusOr<const Session*>& seen) mutable {
-    if (!seen.ok()) {
-      done(seen.status());
+                      done = std::move(done)](const absl::StatusOr<SessionView>& source) mutable {
+    if (!source.ok()) {
+      done(source.status());
       return;
     }
-    const Session& source = **seen;
-    const uint64_t kept = length.value_or(source.committed);
-    if (kept > source.committed) {
-      done(PastTheEnd("length", kept, source));
+    const uint64_t kept = length.value_or(source->length);
+    if (kept > source->length) {
+      done(PastTheEnd("length", kept, source->length));
       return;
     }
-    AddSession(MakeFork(source, NewSessionId(std::move(new_id)), kept), std::move(done));
+    AddSession(MakeFork(*source, NewSessionId(std::move(new_id)), kept), std::move(done));
   });
 }
 
-std::unique_ptr<Session> Engine::Core::MakeFork(const Session& source, std::string id,
+std::unique_ptr<Session> Engine::Core::MakeFork(const SessionView& source, std::string id,
                                                 size_t length) {
+  const SessionMetadata& origin = *source.metadata;
   auto fork = std::make_unique<Session>();
   fork->id = std::move(id);
   fork->tokens.assign(source.tokens.begin(),
                       source.tokens.begin() + static_cast<ptrdiff_t>(length));
   fork->committed = length;
   fork->create_time = fork->last_use_time = absl::Now();
-  fork->ttl = source.ttl;
-  fork->tenant = source.tenant;
-  fork->parent_id = source.id;
-  fork->labels = source.labels;
-  fork->sampling = source.sampling;
-  // Blocks are the table's; what was read from the store alone has none.
-  const Session* here = table_.Find(source.id);
-  if (here != nullptr && here->stored.version == source.stored.version) {
-    cache_.Share(*here, length, *fork);
+  fork->ttl = origin.ttl;
+  fork->tenant = origin.tenant;
+  fork->parent_id = origin.id;
+  fork->labels = origin.labels;
+  fork->sampling = origin.sampling;
+  // Blocks are the table's. What it has under this id need not be what was read from the store: if
+  // another replica has deleted that and made one anew, not even equal versions say so.
+  const Session* here = table_.Find(origin.id);
+  if (here != nullptr && here->tenant == origin.tenant) {
+    cache_.Share(*here, CommonPrefix(here->tokens, fork->tokens), *fork);
   }
   return fork;
 }
@@ -252,7 +252,7 @@ void Engine::Core::TruncateSession(const std::string& id, uint64_t length,
     } else if (expected_length && *expected_length != session.committed) {
       done(LengthMismatch(*expected_length, session));
     } else if (length > session.committed) {
-      done(PastTheEnd("length", length, session));
+      done(PastTheEnd("length", length, session.committed));
     } else {
       Truncate(session, length, std::move(done));
     }
@@ -260,33 +260,39 @@ void Engine::Core::TruncateSession(const std::string& id, uint64_t length,
 }
 
 void Engine::Core::Truncate(Session& session, size_t length, Callback<SessionInfo> done) {
-  sessions_.usage().Add(session.tenant, 0,
-                        static_cast<int64_t>(length) - static_cast<int64_t>(session.committed));
-  session.tokens.resize(length);
-  session.committed = length;
-  session.stored.matching = std::min(session.stored.matching, length);
-  cache_.Truncate(session, length);
-  session.last_use_time = absl::Now();
-  table_.Unpin(session);
+  const auto cut = [this, &session, length](absl::Time now) {
+    session.tokens.resize(length);
+    session.committed = length;
+    cache_.Truncate(session, length);
+    session.last_use_time = now;
+    table_.Unpin(session);
+    sessions_.Settled(session);
+  };
+  const absl::Time now = absl::Now();
   if (!sessions_.has_store()) {
-    done(InfoOf(session));
+    cut(now);
+    done(InfoOf(ViewOf(session)));
     return;
   }
-  session.busy = true;  // nobody else may have it until this is durable
+  session.busy = true;  // it is what it was, and nobody's else, until this is durable
   sessions_.Hold(session);
-  sessions_.Save(session, session,
-                 [this, &session, done = std::move(done)](const absl::Status& saved) mutable {
-                   const std::string id = session.id;
-                   session.busy = false;
-                   sessions_.LetGo(session);
-                   if (saved.ok()) {
-                     done(InfoOf(session));
-                   } else {
-                     sessions_.Drop(session);  // what the store has is not known
-                     done(saved);
-                   }
-                   WakeWaiting(id);
-                 });
+  SessionMetadata metadata = session;
+  metadata.last_use_time = now;
+  sessions_.Save(
+      session, length, metadata,
+      [this, &session, now, cut, done = std::move(done)](const absl::Status& saved) mutable {
+        const std::string id = session.id;
+        session.busy = false;
+        sessions_.LetGo(session);
+        if (saved.ok()) {
+          cut(now);
+          done(InfoOf(ViewOf(session)));
+        } else {
+          sessions_.Drop(session);  // what the store has is not known
+          done(saved);
+        }
+        WakeWaiting(id);
+      });
 }
 
 void Engine::Core::DeleteSession(const std::string& id,
@@ -321,20 +327,17 @@ void Engine::Core::ReadSession(const std::string& id, uint64_t offset,
     done(form);
     return;
   }
-  sessions_.Read(
-      id, [offset, done = std::move(done)](const absl::StatusOr<const Session*>& seen) mutable {
-        if (!seen.ok()) {
-          done(seen.status());
-          return;
-        }
-        const Session& session = **seen;
-        if (offset > session.committed) {
-          done(PastTheEnd("offset", offset, session));
-          return;
-        }
-        done(std::vector<int>(session.tokens.begin() + static_cast<ptrdiff_t>(offset),
-                              session.tokens.begin() + static_cast<ptrdiff_t>(session.committed)));
-      });
+  sessions_.Read(id,
+                 [offset, done = std::move(done)](const absl::StatusOr<SessionView>& seen) mutable {
+                   if (!seen.ok()) {
+                     done(seen.status());
+                   } else if (offset > seen->length) {
+                     done(PastTheEnd("offset", offset, seen->length));
+                   } else {
+                     done(std::vector<int>(seen->tokens.begin() + static_cast<ptrdiff_t>(offset),
+                                           seen->tokens.end()));
+                   }
+                 });
 }
 
 void Engine::Core::DropIdleBlocks() {

@@ -24,10 +24,11 @@ void Engine::Core::Settle(Call& call, FinishReason reason) {
   if (!IsStored(call) || nothing) {
     Answer(call, absl::OkStatus());
   } else if (durability_ == Durability::kNone) {
-    sessions_.Save(session, session, [this, id = session.id](const absl::Status& saved) {
-      Session* late = saved.ok() ? nullptr : table_.Find(id);
-      if (late != nullptr) Lose(*late, saved);
-    });
+    sessions_.Save(session, session.committed, session,
+                   [this, id = session.id](const absl::Status& saved) {
+                     Session* late = saved.ok() ? nullptr : table_.Find(id);
+                     if (late != nullptr) Lose(*late, saved);
+                   });
     Answer(call, absl::OkStatus());
   } else if (!call.saving) {  // else when that is done
     Save(call);
@@ -46,7 +47,7 @@ void Engine::Core::Save(Call& call) {
     metadata.last_finish_reason = FinishReason::kInterrupted;
   }
   const bool last = call.settling;
-  sessions_.Save(session, metadata,
+  sessions_.Save(session, session.committed, metadata,
                  [this, id = call.id, tokens = call.unsent_ids.size(),
                   last](const absl::Status& saved) { OnSaved(id, tokens, last, saved); });
 }
@@ -79,19 +80,22 @@ void Engine::Core::Answer(Call& call, const absl::Status& saved) {
   Session& session = *call.session;
   const std::string id = session.id;
   session.busy = false;
+  session.shown.reset();
   sessions_.LetGo(session);
   if (saved.ok()) {
     Send(call, call.unsent_ids.size());
-    if (call.one_shot == nullptr && session.committed > 0) {
-      sessions_.usage().Add(session.tenant, call.created_session ? 1 : 0,
-                            static_cast<int64_t>(session.committed - call.base_length));
-    }
   } else if (call.error.ok()) {
     call.error = saved;
   }
   // What the store has is not known, or what the call alone brought into being goes with it.
   const bool gone = !saved.ok() || (call.created_session && session.committed == 0);
-  if (gone && call.one_shot == nullptr) sessions_.Drop(session);
+  if (call.one_shot == nullptr) {
+    if (gone) {
+      sessions_.Drop(session);
+    } else {
+      sessions_.Settled(session);
+    }
+  }
   if (call.error.ok()) {
     call.sink->OnComplete(call.complete);
   } else {

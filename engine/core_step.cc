@@ -168,8 +168,7 @@ void Engine::Core::ApplyResults(std::span<const SampledToken> results) {
       continue;
     }
     cache_.Publish(*call.session);
-    if (entry.first + entry.count == call.session->tokens.size())
-      Complete(call, call.finish_at_max);
+    if (entry.first + entry.count == call.session->tokens.size()) EndAtMax(call);
   }
 }
 
@@ -205,7 +204,7 @@ void Engine::Core::AppendToken(Call& call, const SampledToken& result) {
       (!call.request.ignore_eos && contains(model_->generation.eos_token_ids))) {
     Complete(call, FinishReason::kStopToken);
   } else if (!call.wants_token()) {
-    Complete(call, call.finish_at_max);
+    EndAtMax(call);
   } else if (wait && !call.saving) {
     Save(call);
   }

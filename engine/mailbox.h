@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 
 namespace kvasir {
@@ -38,7 +39,7 @@ class Mailbox {
     if (until == absl::InfiniteFuture()) {
       wake_.wait(lock, some);
     } else {
-      wake_.wait_until(lock, absl::ToChronoTime(until), some);
+      wake_.wait_for(lock, absl::ToChronoNanoseconds(until - absl::Now()), some);
     }
   }
 

@@ -1,7 +1,6 @@
 #include "engine/stored_sessions.h"
 
 #include <algorithm>
-#include <list>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,12 +11,7 @@ namespace kvasir {
 namespace {
 
 // A lease is trusted for so long after it was asked for: less than the store grants.
-constexpr absl::Duration kTrusted = absl::Seconds(4);
-// Sessions that nobody has used for so long leave the memory.
-constexpr absl::Duration kUnloadAfter = absl::Minutes(5);
-constexpr absl::Duration kSweepEvery = absl::Seconds(5);
-constexpr absl::Duration kCountEvery = absl::Minutes(1);
-constexpr size_t kCountedAtOnce = 1000;
+constexpr std::chrono::seconds kTrusted(4);
 
 bool HasExpired(const SessionMetadata& session, absl::Time now) {
   const std::optional<absl::Time> end = ExpireTime(session);
@@ -51,10 +45,16 @@ StoredSessions::StoredSessions(SessionTable& table, KvCache& cache, Options opti
       lost_(std::move(options.lost)),
       warn_(std::move(options.warn)),
       usage_(options.limits),
-      has_store_(options.store != nullptr) {
+      has_store_(options.store != nullptr),
+      is_shared_(has_store_ && options.store->shared()) {
   if (options.store == nullptr) return;
-  const auto renewed = [this](absl::Time asked, const std::vector<std::string>& lost) {
-    renewed_end_ = asked + kTrusted;
+  const auto renewed = [this](LeaseClock::time_point asked, const std::vector<std::string>& kept,
+                              const std::vector<std::string>& lost) {
+    for (const std::string& id : kept) {
+      Session* session = table_.Find(id);
+      if (session == nullptr) continue;
+      session->stored.lease_end = std::max(session->stored.lease_end, asked + kTrusted);
+    }
     for (const std::string& id : lost) {
       Session* session = table_.Find(id);
       if (session != nullptr) lost_(*session, LeaseLost(id));
@@ -63,25 +63,35 @@ StoredSessions::StoredSessions(SessionTable& table, KvCache& cache, Options opti
   journal_ = std::make_unique<Journal>(std::move(options.store), std::move(options.post), renewed);
 }
 
-Session* StoredSessions::Current(const std::string& id, absl::Time now) {
-  Session* session = table_.Find(id);
-  if (session == nullptr || session->busy) return session;
-  if (!has_store_) return session;
-  return session->stored.lease_end > now && !HasExpired(*session, now) ? session : nullptr;
+absl::Status StoredSessions::CheckOpen() const {
+  if (!has_store_ || journal_ != nullptr) return absl::OkStatus();
+  return MakeError(Reason::kDraining, "the session store is closed: the server is stopping");
 }
 
-bool StoredSessions::IsFresh(const Session& session, absl::Time now) const {
-  return !has_store_ || session.stored.version == 0 ||
-         std::max(session.stored.lease_end, renewed_end_) > now;
+LeaseClock::time_point StoredSessions::TrustedEnd() const {
+  return is_shared_ ? LeaseClock::now() + kTrusted : LeaseClock::time_point::max();
+}
+
+Session* StoredSessions::Current(const std::string& id) {
+  Session* session = table_.Find(id);
+  if (session == nullptr || session->busy || !has_store_) return session;
+  return IsFresh(*session) && !HasExpired(*session, absl::Now()) ? session : nullptr;
+}
+
+bool StoredSessions::IsFresh(const Session& session) const {
+  return !has_store_ || session.stored.version == 0 || session.stored.lease_end > LeaseClock::now();
 }
 
 void StoredSessions::Own(const std::string& id, Found found) {
-  const absl::Time now = absl::Now();
-  if (Session* session = Current(id, now)) {
+  if (const absl::Status open = CheckOpen(); !open.ok()) {
+    found(open);
+    return;
+  }
+  if (Session* session = Current(id)) {
     found(session);
     return;
   }
-  if (journal_ == nullptr) {
+  if (!has_store_) {
     found(SessionNotFound(id));
     return;
   }
@@ -89,7 +99,7 @@ void StoredSessions::Own(const std::string& id, Found found) {
   std::optional<uint64_t> known;
   if (here != nullptr) known = here->stored.version;
   journal_->Acquire(id, known,
-                    [this, id, known, end = now + kTrusted,
+                    [this, id, known, end = TrustedEnd(),
                      found = std::move(found)](absl::StatusOr<OwnedSession> owned) mutable {
                       if (owned.ok() && owned->taken_over) ++moves_;
                       if (owned.ok() && !owned->tokens && table_.Find(id) == nullptr) {
@@ -104,7 +114,7 @@ void StoredSessions::Own(const std::string& id, Found found) {
 absl::StatusOr<Session*> StoredSessions::Install(const std::string& id,
                                                  std::optional<uint64_t> known,
                                                  absl::StatusOr<OwnedSession> owned,
-                                                 absl::Time lease_end) {
+                                                 LeaseClock::time_point lease_end) {
   Session* here = table_.Find(id);
   if (here != nullptr && here->busy) return here;  // who asked first has begun meanwhile
   // Where this replica has written or found it meanwhile, it has what is newer than what was read.
@@ -116,9 +126,9 @@ absl::StatusOr<Session*> StoredSessions::Install(const std::string& id,
     return owned.status();
   }
   SessionRecord& record = owned->record;
-  if (HasExpired(record.metadata, absl::Now())) {
+  if (unchanged && record.expired) {
     if (here != nullptr) Drop(*here);
-    DeleteStored(id, record.version, [](const absl::Status&) {});
+    DeleteStored(record, [](const absl::Status&) {});
     return SessionNotFound(id);
   }
   if (const absl::Status model = CheckModel(record); !model.ok()) {
@@ -132,7 +142,7 @@ absl::StatusOr<Session*> StoredSessions::Install(const std::string& id,
     here = &table_.Insert(std::move(fresh));
   }
   if (unchanged && owned->tokens) Replace(*here, record, *std::move(owned->tokens));
-  here->stored.lease_end = lease_end;
+  here->stored.lease_end = std::max(here->stored.lease_end, lease_end);
   LetGo(*here);  // whoever uses it holds it
   return here;
 }
@@ -158,118 +168,51 @@ absl::Status StoredSessions::CheckModel(const SessionRecord& record) {
 
 void StoredSessions::Replace(Session& session, const SessionRecord& record,
                              std::vector<int> tokens) {
-  const size_t common =
-      std::mismatch(tokens.begin(), tokens.end(), session.tokens.begin(), session.tokens.end())
-          .first -
-      tokens.begin();
-  cache_.Truncate(session, common);
+  const bool same_tenant = session.tenant == record.metadata.tenant;
+  cache_.Truncate(session, same_tenant ? CommonPrefix(tokens, session.tokens) : 0);
   static_cast<SessionMetadata&>(session) = record.metadata;
   session.tokens = std::move(tokens);
   session.committed = session.tokens.size();
   session.stored.version = record.version;
   session.stored.matching = session.committed;
-}
-
-Session StoredSessions::SeenAs(const SessionRecord& record, std::vector<int> tokens) {
-  Session session;
-  static_cast<SessionMetadata&>(session) = record.metadata;
-  session.tokens = std::move(tokens);
-  session.committed = record.length;
-  session.stored.version = record.version;
-  const Session* here = table_.Find(record.metadata.id);
-  if (here != nullptr && here->stored.version == record.version) session.cached = here->cached;
-  return session;
-}
-
-void StoredSessions::Read(const std::string& id, Seen seen) {
-  const absl::Time now = absl::Now();
-  if (const Session* session = Current(id, now); session != nullptr && IsFresh(*session, now)) {
-    seen(session);
-    return;
-  }
-  if (journal_ == nullptr) {
-    seen(SessionNotFound(id));
-    return;
-  }
-  journal_->Load(
-      id, [this, id, now, seen = std::move(seen)](absl::StatusOr<StoredSession> stored) mutable {
-        absl::Status status = stored.status();
-        if (status.ok() && HasExpired(stored->record.metadata, now)) status = SessionNotFound(id);
-        if (status.ok()) status = CheckModel(stored->record);
-        if (!status.ok()) {
-          seen(status);
-          return;
-        }
-        const Session session = SeenAs(stored->record, std::move(stored->tokens));
-        seen(&session);
-      });
-}
-
-void StoredSessions::List(const std::string& after, size_t count,
-                          const std::map<std::string, std::string>& labels, Listed listed) {
-  Page page;
-  if (journal_ == nullptr) {
-    const std::vector<Session*> sessions = table_.List(after, count + 1, labels);
-    page.more = sessions.size() > count;
-    page.sessions.assign(sessions.begin(), sessions.end() - (page.more ? 1 : 0));
-    if (page.more) page.last = page.sessions.back()->id;
-    listed(std::move(page));
-    return;
-  }
-  journal_->List(
-      after, count + 1, labels,
-      [this, count, listed = std::move(listed)](absl::StatusOr<Journal::Page> found) mutable {
-        if (!found.ok()) {
-          listed(found.status());
-          return;
-        }
-        WarnOfDamage(found->damaged);
-        std::vector<SessionRecord>& records = found->records;
-        Page page;
-        page.more = records.size() > count;
-        if (page.more) records.pop_back();
-        if (page.more) page.last = records.back().metadata.id;
-        const absl::Time now = absl::Now();
-        std::list<Session> elsewhere;  // what is in no memory
-        for (const SessionRecord& record : records) {
-          if (HasExpired(record.metadata, now)) continue;
-          const Session* here = Current(record.metadata.id, now);
-          page.sessions.push_back(here != nullptr ? here
-                                                  : &elsewhere.emplace_back(SeenAs(record, {})));
-        }
-        listed(std::move(page));
-      });
-}
-
-void StoredSessions::WarnOfDamage(const std::vector<std::string>& ids) {
-  for (const std::string& id : ids) {
-    if (!warned_damaged_.insert(id).second || !warn_) continue;
-    warn_(absl::StrCat("session '", id, "' is damaged in the store and left as it is"));
-  }
+  session.counted = session.committed;
 }
 
 void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
-  if (Current(session->id, absl::Now()) != nullptr) {
-    NotCreated(*session, SessionExists(session->id), created);
+  absl::Status possible = CheckOpen();
+  if (possible.ok() && Current(session->id) != nullptr) {
+    possible = SessionExists(session->id);
+  }
+  if (!possible.ok()) {
+    NotCreated(*session, possible, created);
     return;
   }
   const auto tokens = static_cast<int64_t>(session->committed);
   if (const absl::Status quota = usage_.Check(session->tenant, 1, tokens); !quota.ok()) {
     NotCreated(*session, quota, created);
-  } else if (journal_ == nullptr) {
-    usage_.Add(session->tenant, 1, tokens);
-    created(&table_.Insert(std::move(session)));
+  } else if (!has_store_) {
+    Session& inserted = table_.Insert(std::move(session));
+    Settled(inserted);
+    created(&inserted);
   } else {
-    CreateStored(std::move(session), std::move(created), /*replaces_expired=*/true);
+    creating_.insert(session->id);
+    CreateStored(
+        std::move(session),
+        [this, id = session->id,
+         created = std::move(created)](const absl::StatusOr<Session*>& result) mutable {
+          creating_.erase(creating_.find(id));
+          created(result);
+        },
+        /*replaces_expired=*/true);
   }
 }
 
 void StoredSessions::CreateStored(std::unique_ptr<Session> session, Found created,
                                   bool replaces_expired) {
   Session& fresh = *session;
-  Save(fresh, fresh,
-       [this, session = std::move(session), end = absl::Now() + kTrusted,
-        created = std::move(created), replaces_expired](const absl::Status& status) mutable {
+  Save(fresh, fresh.committed, fresh,
+       [this, session = std::move(session), end = TrustedEnd(), created = std::move(created),
+        replaces_expired](const absl::Status& status) mutable {
          const bool taken = DetailOf(status).reason == NameOf(Reason::kLeaseLost);
          if (taken && replaces_expired && journal_ != nullptr) {
            ReplaceExpired(std::move(session), std::move(created));
@@ -279,20 +222,40 @@ void StoredSessions::CreateStored(std::unique_ptr<Session> session, Found create
            NotCreated(*session, taken ? SessionExists(session->id) : status, created);
            return;
          }
-         if (Session* old = table_.Find(session->id)) Drop(*old);  // it had expired, or is gone
-         usage_.Add(session->tenant, 1, static_cast<int64_t>(session->committed));
-         Session& inserted = table_.Insert(std::move(session));
-         inserted.stored.lease_end = end;
-         LetGo(inserted);
-         created(&inserted);
+         Enter(std::move(session), end, std::move(created));
        });
+}
+
+void StoredSessions::Enter(std::unique_ptr<Session> session, LeaseClock::time_point lease_end,
+                           Found created) {
+  const std::string id = session->id;
+  // What was here under this id had expired, or another replica has deleted it.
+  if (Session* old = table_.Find(id)) lost_(*old, LeaseLost(id));
+  if (table_.Find(id) != nullptr) {  // its call's end is on its way to the store, and fails there
+    NotCreated(*session,
+               MakeError(Reason::kStore,
+                         absl::StrCat("session '", id, "' was created, and cannot be used until a ",
+                                      "call on the one before it has ended")),
+               created);
+    return;
+  }
+  Session& inserted = table_.Insert(std::move(session));
+  inserted.stored.lease_end = lease_end;
+  LetGo(inserted);
+  created(&inserted);
 }
 
 void StoredSessions::ReplaceExpired(std::unique_ptr<Session> session, Found created) {
   const std::string id = session->id;
   auto loaded = [this, session = std::move(session), created = std::move(created)](
-                    const absl::StatusOr<StoredSession>& stored) mutable {
-    if (!stored.ok() || !HasExpired(stored->record.metadata, absl::Now())) {
+                    const absl::StatusOr<SessionRecord>& record) mutable {
+    session->stored = {};
+    session->counted.reset();
+    if (absl::IsNotFound(record.status())) {  // somebody else has deleted it
+      CreateStored(std::move(session), std::move(created), /*replaces_expired=*/false);
+      return;
+    }
+    if (!record.ok() || !record->expired) {
       NotCreated(*session, SessionExists(session->id), created);
       return;
     }
@@ -300,11 +263,10 @@ void StoredSessions::ReplaceExpired(std::unique_ptr<Session> session, Found crea
     // Who asks for an expired session deletes it.
     Own(id, [this, session = std::move(session),
              created = std::move(created)](const absl::StatusOr<Session*>&) mutable {
-      session->stored = {};
       CreateStored(std::move(session), std::move(created), /*replaces_expired=*/false);
     });
   };
-  journal_->Load(id, std::move(loaded));
+  journal_->LoadRecord(id, std::move(loaded));
 }
 
 void StoredSessions::NotCreated(Session& session, const absl::Status& why, Found& created) {
@@ -312,9 +274,10 @@ void StoredSessions::NotCreated(Session& session, const absl::Status& why, Found
   created(why);
 }
 
-void StoredSessions::Save(Session& session, const SessionMetadata& metadata, Saved saved) {
-  if (journal_ == nullptr) {
-    saved(MakeError(Reason::kDraining, "the session store is closed: the server is stopping"));
+void StoredSessions::Save(Session& session, size_t length, const SessionMetadata& metadata,
+                          Saved saved) {
+  if (const absl::Status open = CheckOpen(); !open.ok()) {
+    saved(open);
     return;
   }
   Session::Stored& stored = session.stored;
@@ -323,19 +286,28 @@ void StoredSessions::Save(Session& session, const SessionMetadata& metadata, Sav
   write.record = {.metadata = metadata,
                   .fingerprint = fingerprint_,
                   .numerics = numerics_,
-                  .length = session.committed,
+                  .length = length,
                   .version = stored.version};
-  write.keep = stored.matching;
-  write.append.assign(session.tokens.begin() + static_cast<ptrdiff_t>(stored.matching),
-                      session.tokens.begin() + static_cast<ptrdiff_t>(session.committed));
+  write.keep = std::min(stored.matching, length);
+  write.append.assign(session.tokens.begin() + static_cast<ptrdiff_t>(write.keep),
+                      session.tokens.begin() + static_cast<ptrdiff_t>(length));
   ++stored.version;
-  stored.matching = session.committed;
-  journal_->Write(std::move(write), [this, end = absl::Now() + kTrusted,
+  stored.matching = length;
+  const std::optional<size_t> counted = std::exchange(session.counted, length);
+  journal_->Write(std::move(write), [this, counted, end = TrustedEnd(),
                                      saved = std::move(saved)](SessionWrite&& done) mutable {
-    Session* here = table_.Find(done.record.metadata.id);
-    if (done.status.ok() && here != nullptr) here->stored.lease_end = end;
+    const SessionRecord& record = done.record;
+    Session* here = table_.Find(record.metadata.id);
+    if (done.status.ok()) {
+      usage_.Add(record.metadata.tenant, record.metadata.id, counted ? 0 : 1,
+                 static_cast<int64_t>(record.length) - static_cast<int64_t>(counted.value_or(0)));
+    }
+    if (done.status.ok() && here != nullptr) {
+      here->stored.lease_end = std::max(here->stored.lease_end, end);
+      if (here->shown) *here->shown = {record.metadata, record.length};
+    }
     const bool lost = absl::IsAborted(done.status) || absl::IsAlreadyExists(done.status);
-    saved(lost ? LeaseLost(done.record.metadata.id) : done.status);
+    saved(lost ? LeaseLost(record.metadata.id) : done.status);
   });
 }
 
@@ -347,21 +319,28 @@ void StoredSessions::LetGo(Session& session) {
   if (journal_ != nullptr && session.stored.version > 0) journal_->LetLapse(session.id);
 }
 
-void StoredSessions::Drop(Session& session) { table_.Erase(session); }
+void StoredSessions::Drop(Session& session) {
+  if (!has_store_) Forget(session);
+  table_.Erase(session);
+}
 
 void StoredSessions::Delete(const std::string& id, Saved deleted) {
-  if (Session* session = Current(id, absl::Now())) {
-    const uint64_t version = session->stored.version;
-    usage_.Add(session->tenant, -1, -static_cast<int64_t>(session->committed));
+  if (const absl::Status open = CheckOpen(); !open.ok()) {
+    deleted(open);
+    return;
+  }
+  if (Session* session = Current(id)) {
+    const SessionRecord record = {
+        .metadata = *session, .length = session->committed, .version = session->stored.version};
     Drop(*session);
-    if (journal_ == nullptr) {
-      deleted(absl::OkStatus());
+    if (has_store_) {
+      DeleteStored(record, std::move(deleted));
     } else {
-      DeleteStored(id, version, std::move(deleted));
+      deleted(absl::OkStatus());
     }
     return;
   }
-  if (journal_ == nullptr) {
+  if (!has_store_) {
     deleted(SessionNotFound(id));
     return;
   }
@@ -374,12 +353,10 @@ void StoredSessions::Delete(const std::string& id, Saved deleted) {
           Drop(*here);
         }
         if (owned.ok()) {
-          const SessionRecord& record = owned->record;
-          usage_.Add(record.metadata.tenant, -1, -static_cast<int64_t>(record.length));
-        }
-        if (owned.ok() || absl::IsDataLoss(owned.status())) {
+          DeleteStored(owned->record, std::move(deleted));
+        } else if (absl::IsDataLoss(owned.status())) {
           // Whatever is left of a damaged session goes.
-          DeleteStored(id, owned.ok() ? owned->record.version : 0, std::move(deleted));
+          DeleteStored({.metadata = {.id = id}}, std::move(deleted));
         } else {
           deleted(owned.status());
         }
@@ -387,63 +364,24 @@ void StoredSessions::Delete(const std::string& id, Saved deleted) {
   journal_->Acquire(id, std::nullopt, std::move(acquired));
 }
 
-void StoredSessions::DeleteStored(const std::string& id, uint64_t version, Saved deleted) {
-  if (journal_ == nullptr) {
-    deleted(MakeError(Reason::kDraining, "the session store is closed: the server is stopping"));
+void StoredSessions::DeleteStored(const SessionRecord& record, Saved deleted) {
+  if (const absl::Status open = CheckOpen(); !open.ok()) {
+    deleted(open);
     return;
   }
   SessionWrite write;
   write.kind = SessionWrite::Kind::kDelete;
-  write.record.metadata.id = id;
-  write.record.version = version;
-  journal_->Write(std::move(write),
-                  [this, deleted = std::move(deleted)](SessionWrite&& done) mutable {
-                    const std::string& id = done.record.metadata.id;
-                    if (!done.status.ok() && journal_ != nullptr) journal_->LetLapse(id);
-                    deleted(absl::IsAborted(done.status) ? LeaseLost(id) : done.status);
-                  });
-}
-
-void StoredSessions::CountUsage(const std::string& after) {
-  List(after, kCountedAtOnce, {}, [this](const absl::StatusOr<Page>& page) {
-    if (!page.ok()) return;  // as it was known
-    for (const Session* session : page->sessions) {
-      usage_.Count(session->tenant, static_cast<int64_t>(session->committed));
-    }
-    if (page->more) {
-      CountUsage(page->last);
-    } else {
-      usage_.EndCount();
-    }
-  });
-}
-
-absl::Time StoredSessions::Sweep(absl::Time now) {
-  if (journal_ == nullptr) {
-    if (next_sweep_ > now) return next_sweep_;
-    next_sweep_ = table_.Expire(now).value_or(absl::InfiniteFuture());
-    if (usage_.limited()) {
-      usage_.StartCount();
-      CountUsage("");
-    }
-    return next_sweep_;
-  }
-  if (usage_.limited() && next_count_ <= now) {
-    next_count_ = now + kCountEvery;
-    usage_.StartCount();
-    CountUsage("");
-  }
-  if (next_sweep_ > now) return next_sweep_;
-  next_sweep_ = now + kSweepEvery;
-  table_.EraseIdle(now - kUnloadAfter);
-  journal_->Expire(now, [this](const absl::StatusOr<std::vector<std::string>>& expired) {
-    if (!expired.ok()) return;  // a store that cannot be reached tells whoever asks for a session
-    for (const std::string& id : *expired) {
-      Session* session = table_.Find(id);
-      if (session != nullptr && !session->busy) Drop(*session);
-    }
-  });
-  return next_sweep_;
+  write.record = record;
+  journal_->Write(
+      std::move(write), [this, deleted = std::move(deleted)](SessionWrite&& done) mutable {
+        const SessionRecord& record = done.record;
+        const std::string& id = record.metadata.id;
+        if (!done.status.ok() && journal_ != nullptr) journal_->LetLapse(id);
+        if (done.status.ok() && record.version > 0) {
+          usage_.Add(record.metadata.tenant, id, -1, -static_cast<int64_t>(record.length));
+        }
+        deleted(absl::IsAborted(done.status) ? LeaseLost(id) : done.status);
+      });
 }
 
 Journal::Stats StoredSessions::journal_stats() const {

@@ -42,21 +42,22 @@ class StoredSessions {
   bool has_store() const { return has_store_; }
 
   // The session where no store need be asked: a call is on it, or this replica's lease holds.
-  Session* Current(const std::string& id, absl::Time now);
+  Session* Current(const std::string& id);
 
   using Found = absl::AnyInvocable<void(absl::StatusOr<Session*>)>;
   // The session in the table, owned by this replica. SESSION_NOT_FOUND; NOT_OWNER, STORE,
   // MODEL_CHANGED, SESSION_DAMAGED.
   void Own(const std::string& id, Found found);
 
-  // A session's content, whoever owns it: `session` for the time of the call.
-  using Seen = absl::AnyInvocable<void(absl::StatusOr<const Session*>)>;
+  // A session's content, whoever owns it: the view is there for the time of the call.
+  using Seen = absl::AnyInvocable<void(const absl::StatusOr<SessionView>&)>;
   void Read(const std::string& id, Seen seen);
-  // As SessionTable::List; with those that are in no memory.
+  // As Read; its tokens may be missing.
+  void Describe(const std::string& id, Seen seen);
+  // As SessionTable::List, with those that are in no memory; tokens may be missing.
   struct Page {
-    std::vector<const Session*> sessions;  // the length is in `committed`, tokens may be missing
-    bool more = false;
-    std::string last;  // the id where the next page begins
+    std::vector<SessionView> sessions;
+    std::string next;
   };
   using Listed = absl::AnyInvocable<void(absl::StatusOr<Page>)>;
   void List(const std::string& after, size_t count,
@@ -65,19 +66,23 @@ class StoredSessions {
   // Puts a new session into the store, then into the table, in the place of an expired one.
   // SESSION_EXISTS.
   void Create(std::unique_ptr<Session> session, Found created);
+  // Create has begun with this id and not answered yet: nobody else may put one into the table.
+  bool IsBeingCreated(const std::string& id) const { return creating_.contains(id); }
 
   using Saved = absl::AnyInvocable<void(const absl::Status&)>;
-  // Makes the session durable: its first `committed` tokens, and `metadata`. Not OK: what the store
-  // has is not known, and the session is to be dropped. LEASE_LOST: another replica has written it
-  // since. REQUIRES: has_store(); this replica owns it, or it is new.
-  void Save(Session& session, const SessionMetadata& metadata, Saved saved);
+  // Makes durable what is to be of the session: its first `length` tokens, and `metadata`. Not OK:
+  // what the store has is not known, and the session is to be dropped. LEASE_LOST: another replica
+  // has written it since. REQUIRES: has_store(); this replica owns it, or it is new.
+  void Save(Session& session, size_t length, const SessionMetadata& metadata, Saved saved);
 
   // A call begins to use the session, or has stopped to: others may take it some seconds later.
   void Hold(Session& session);
   void LetGo(Session& session);
 
-  // What tenants keep; changed by Create, Delete and expiry, the rest is told by who does it.
-  TenantUsage& usage() { return usage_; }
+  // What tenants keep. It follows what is saved; without a store, whoever changes how long a
+  // session is tells by Settled.
+  const TenantUsage& usage() const { return usage_; }
+  void Settled(Session& session);
 
   // Out of memory. REQUIRES: not busy.
   void Drop(Session& session);
@@ -93,7 +98,8 @@ class StoredSessions {
     if (!has_store_) next_sweep_ = absl::InfinitePast();
   }
 
-  // Everything saved is durable, all leases are released; the answers have been posted.
+  // Everything saved is durable, all leases are released; the answers have been posted. From then
+  // on what concerns stored sessions is answered with DRAINING.
   void Close() { journal_.reset(); }
 
   uint64_t moves() const { return moves_; }
@@ -101,20 +107,34 @@ class StoredSessions {
 
  private:
   // Whether nobody else can have written a session that is in use here.
-  bool IsFresh(const Session& session, absl::Time now) const;
+  bool IsFresh(const Session& session) const;
+  // Until when a lease is trusted that is asked for now.
+  LeaseClock::time_point TrustedEnd() const;
   // `known`: the version that was here when the store was asked.
   absl::StatusOr<Session*> Install(const std::string& id, std::optional<uint64_t> known,
-                                   absl::StatusOr<OwnedSession> owned, absl::Time lease_end);
+                                   absl::StatusOr<OwnedSession> owned,
+                                   LeaseClock::time_point lease_end);
   void WarnOfDamage(const std::vector<std::string>& ids);
   absl::Status CheckModel(const SessionRecord& record);
   void Replace(Session& session, const SessionRecord& record, std::vector<int> tokens);
+  // Read and Describe, where the store need not be asked.
+  bool SeeHere(const std::string& id, Seen& seen);
+  // `tokens` may be null.
+  void SeeStored(const absl::StatusOr<SessionRecord>& record, const std::vector<int>* tokens,
+                 const std::string& id, Seen& seen);
+  SessionView ViewOfStored(const SessionRecord& record, const std::vector<int>* tokens);
+  // OK, unless the store has been closed.
+  absl::Status CheckOpen() const;
   void CreateStored(std::unique_ptr<Session> session, Found created, bool replaces_expired);
+  // It is in the store: into the table with it.
+  void Enter(std::unique_ptr<Session> session, LeaseClock::time_point lease_end, Found created);
   // The id is taken, perhaps by one that has expired and that no sweep has found yet.
   void ReplaceExpired(std::unique_ptr<Session> session, Found created);
   void NotCreated(Session& session, const absl::Status& why, Found& created);
-  Session SeenAs(const SessionRecord& record, std::vector<int> tokens);
+  // Deletes that version of it; version 0: it is damaged.
+  void DeleteStored(const SessionRecord& record, Saved deleted);
   void CountUsage(const std::string& after);
-  void DeleteStored(const std::string& id, uint64_t version, Saved deleted);
+  void Forget(const Session& session);
 
   SessionTable& table_;
   KvCache& cache_;
@@ -126,9 +146,10 @@ class StoredSessions {
   std::string warned_numerics_;
   uint64_t moves_ = 0;
   std::set<std::string> warned_damaged_;
-  absl::Time renewed_end_ = absl::InfinitePast();  // of the leases of sessions in use
+  std::multiset<std::string> creating_;  // ids
   absl::Time next_sweep_ = absl::InfinitePast();
   const bool has_store_;
+  const bool is_shared_;              // the store
   std::unique_ptr<Journal> journal_;  // last: its end posts answers
 };
 

@@ -1,5 +1,8 @@
 #include "engine/tenant_usage.h"
 
+#include <algorithm>
+#include <limits>
+
 #include "absl/strings/str_cat.h"
 #include "engine/error.h"
 
@@ -19,23 +22,25 @@ absl::Status OverQuota(const char* what, const char* flag, int64_t used, int64_t
 
 }  // namespace
 
-void TenantUsage::Add(const std::string& tenant, int64_t sessions, int64_t tokens) {
+void TenantUsage::Add(const std::string& tenant, const std::string& id, int64_t sessions,
+                      int64_t tokens) {
   if (!limited()) return;
   Usage& usage = usage_[tenant];
   usage.sessions += sessions;
   usage.tokens += tokens;
+  if (!is_counting_ || id > counted_to_) return;
+  Usage& counted = counted_[tenant];
+  counted.sessions += sessions;
+  counted.tokens += tokens;
 }
 
-void TenantUsage::Count(const std::string& tenant, int64_t tokens) {
-  Usage& usage = counted_[tenant];
-  ++usage.sessions;
-  usage.tokens += tokens;
+TenantUsage::Usage TenantUsage::UsageOf(const std::string& tenant) const {
+  const auto found = usage_.find(tenant);
+  return found != usage_.end() ? found->second : Usage();
 }
 
 absl::Status TenantUsage::Check(const std::string& tenant, int64_t sessions, int64_t tokens) const {
-  if (!limited()) return absl::OkStatus();
-  const auto found = usage_.find(tenant);
-  const Usage usage = found != usage_.end() ? found->second : Usage();
+  const Usage usage = UsageOf(tenant);
   if (limits_.sessions > 0 && sessions > 0 && usage.sessions + sessions > limits_.sessions) {
     return OverQuota("sessions", "--max-sessions", usage.sessions, sessions, limits_.sessions);
   }
@@ -44,6 +49,30 @@ absl::Status TenantUsage::Check(const std::string& tenant, int64_t sessions, int
                      limits_.tokens);
   }
   return absl::OkStatus();
+}
+
+int64_t TenantUsage::Room(const std::string& tenant) const {
+  if (limits_.tokens == 0) return std::numeric_limits<int64_t>::max();
+  return std::max<int64_t>(limits_.tokens - UsageOf(tenant).tokens, 0);
+}
+
+bool TenantUsage::BeginCount() {
+  if (is_counting_) return false;
+  is_counting_ = true;
+  counted_.clear();
+  counted_to_.clear();
+  return true;
+}
+
+void TenantUsage::Count(const std::string& tenant, int64_t tokens) {
+  Usage& usage = counted_[tenant];
+  ++usage.sessions;
+  usage.tokens += tokens;
+}
+
+void TenantUsage::EndCount() {
+  usage_.swap(counted_);
+  is_counting_ = false;
 }
 
 }  // namespace kvasir

@@ -1,14 +1,18 @@
 #ifndef KVASIR_ENGINE_CACHE_SESSION_H_
 #define KVASIR_ENGINE_CACHE_SESSION_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <list>
 #include <map>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "engine/lease_clock.h"
 #include "engine/sampling.h"
 
 namespace kvasir {
@@ -42,13 +46,23 @@ struct Session : SessionMetadata {
   std::vector<int> blocks;  // exactly enough for `cached`, between steps
 
   bool busy = false;  // a call waits or runs, or its end is on its way to the store
+  // While a call is on it whose tokens are stored before others hear of them: what is stored.
+  struct Shown {
+    SessionMetadata metadata;
+    size_t length = 0;
+  };
+  std::unique_ptr<Shown> shown;
+
+  // Its tokens that count as its tenant's. Not set: it does not count.
+  std::optional<size_t> counted;
 
   // What the session's store, if there is one, has of it once the writes that are under way have
   // come through.
   struct Stored {
     uint64_t version = 0;  // 0: nothing
     size_t matching = 0;   // of `tokens`, so many are the store's first ones
-    absl::Time lease_end = absl::InfinitePast();
+    // Until then nobody else can have written it.
+    LeaseClock::time_point lease_end = LeaseClock::time_point::min();
   };
   Stored stored;
 
@@ -56,6 +70,41 @@ struct Session : SessionMetadata {
   std::optional<std::list<Session*>::iterator> idle;
   bool bare = false;  // in the list of those without blocks
 };
+
+// What everyone sees of a session but the call that is on it.
+struct SessionView {
+  const SessionMetadata* metadata = nullptr;
+  std::span<const int> tokens;  // [length]; none where they were not asked for
+  size_t length = 0;
+  size_t cached = 0;
+  bool busy = false;
+};
+
+inline SessionView ViewOf(const Session& session) {
+  const size_t length = session.shown ? session.shown->length : session.committed;
+  return {.metadata = session.shown ? &session.shown->metadata : &session,
+          .tokens = std::span(session.tokens).first(length),
+          .length = length,
+          .cached = std::min(session.cached, length),
+          .busy = session.busy};
+}
+
+// A page of a list looks at no more sessions than so many, however few carry the labels that are
+// asked for: whoever has much to look through does not keep others waiting.
+constexpr size_t kMostExamined = 5000;
+
+inline bool HasLabels(const SessionMetadata& session,
+                      const std::map<std::string, std::string>& labels) {
+  return std::all_of(labels.begin(), labels.end(), [&](const auto& wanted) {
+    const auto found = session.labels.find(wanted.first);
+    return found != session.labels.end() && found->second == wanted.second;
+  });
+}
+
+// How many tokens two sessions have in common at their beginning.
+inline size_t CommonPrefix(std::span<const int> a, std::span<const int> b) {
+  return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
+}
 
 }  // namespace kvasir
 

@@ -55,13 +55,15 @@ bool SessionTable::Evict(int blocks) {
   return cache_.allocator().free() >= blocks;
 }
 
-std::optional<absl::Time> SessionTable::Expire(absl::Time now) {
+std::optional<absl::Time> SessionTable::Expire(absl::Time now,
+                                               const std::function<void(const Session&)>& expired) {
   std::optional<absl::Time> next;
   for (auto it = sessions_.begin(); it != sessions_.end();) {
     Session& session = *(it++)->second;
     const std::optional<absl::Time> expires = ExpireTime(session);
     if (!expires || session.busy) continue;
     if (*expires <= now) {
+      expired(session);
       Erase(session);
     } else {
       next = next ? std::min(*next, *expires) : *expires;
@@ -80,16 +82,16 @@ void SessionTable::EraseIdle(absl::Time before) {
   }
 }
 
-std::vector<Session*> SessionTable::List(const std::string& after, size_t count,
-                                         const std::map<std::string, std::string>& labels) {
-  std::vector<Session*> page;
-  for (auto it = sessions_.upper_bound(after); it != sessions_.end() && page.size() < count; ++it) {
-    const auto& own = it->second->labels;
-    const bool matches = std::all_of(labels.begin(), labels.end(), [&](const auto& wanted) {
-      const auto found = own.find(wanted.first);
-      return found != own.end() && found->second == wanted.second;
-    });
-    if (matches) page.push_back(it->second.get());
+SessionTable::Page SessionTable::List(const std::string& after, size_t count,
+                                      const std::map<std::string, std::string>& labels) const {
+  Page page;
+  auto it = sessions_.upper_bound(after);
+  for (size_t examined = 0; it != sessions_.end(); ++it, ++examined) {
+    if (page.sessions.size() >= count || examined >= kMostExamined) {
+      page.next = std::prev(it)->first;
+      break;
+    }
+    if (HasLabels(*it->second, labels)) page.sessions.push_back(it->second.get());
   }
   return page;
 }

@@ -1,6 +1,7 @@
 #ifndef KVASIR_ENGINE_CACHE_SESSION_TABLE_H_
 #define KVASIR_ENGINE_CACHE_SESSION_TABLE_H_
 
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
@@ -36,15 +37,22 @@ class SessionTable {
   bool Evict(int blocks);
   uint64_t evicted_blocks() const { return evicted_blocks_; }
 
-  // Erases the sessions whose idle time has run out, and tells when the next one will.
-  std::optional<absl::Time> Expire(absl::Time now);
+  // Erases the sessions whose idle time has run out, each after `expired` was told, and tells when
+  // the next one will.
+  std::optional<absl::Time> Expire(absl::Time now,
+                                   const std::function<void(const Session&)>& expired);
 
   // Erases those that nobody has used since `before`.
   void EraseIdle(absl::Time before);
 
-  // Up to `count` sessions with ids after `after`, carrying all of `labels`, ordered by id.
-  std::vector<Session*> List(const std::string& after, size_t count,
-                             const std::map<std::string, std::string>& labels);
+  struct Page {
+    std::vector<const Session*> sessions;
+    std::string next;  // the next page begins after it; empty: this is the last
+  };
+  // Up to `count` sessions with ids after `after`, carrying all of `labels`, ordered by id. Looks
+  // at kMostExamined.
+  Page List(const std::string& after, size_t count,
+            const std::map<std::string, std::string>& labels) const;
   size_t size() const { return sessions_.size(); }
 
  private:

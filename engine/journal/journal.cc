@@ -1,5 +1,6 @@
 #include "engine/journal/journal.h"
 
+#include <algorithm>
 #include <memory>
 #include <set>
 #include <span>
@@ -13,7 +14,7 @@ Journal::Journal(std::shared_ptr<SessionStore> store, absl::AnyInvocable<void(Ta
       post_(std::move(post)),
       renewed_(std::make_shared<Renewed>(std::move(renewed))),
       renewal_(absl::ToChronoNanoseconds(renewal)),
-      next_renewal_(Clock::now() + renewal_),
+      next_renewal_(LeaseClock::now() + renewal_),
       thread_([this] { Loop(); }) {}
 
 Journal::~Journal() {
@@ -52,8 +53,9 @@ void Journal::Write(SessionWrite write, Done<SessionWrite&&> done) {
 void Journal::Acquire(std::string id, std::optional<uint64_t> known,
                       Done<absl::StatusOr<OwnedSession>> done) {
   Enqueue([this, id = std::move(id), known, done = std::move(done)]() mutable {
+    const LeaseClock::time_point asked = LeaseClock::now();
     auto session = store_->Acquire(id, known);
-    if (session.ok()) NoteLease(id, session->fence);
+    if (session.ok()) NoteLease(id, session->fence, asked);
     post_([done = std::move(done), session = std::move(session)]() mutable {
       done(std::move(session));
     });
@@ -68,28 +70,31 @@ void Journal::Load(std::string id, Done<absl::StatusOr<StoredSession>> done) {
   });
 }
 
-void Journal::List(std::string after, size_t count, std::map<std::string, std::string> labels,
-                   Done<absl::StatusOr<Page>> done) {
-  Enqueue([this, after = std::move(after), count, labels = std::move(labels),
-           done = std::move(done)]() mutable {
-    absl::StatusOr<Page> page = Page();
-    auto records = store_->List(after, count, labels, &page->damaged);
-    if (records.ok()) {
-      page->records = *std::move(records);
-    } else {
-      page = records.status();
-    }
-    post_([done = std::move(done), page = std::move(page)]() mutable { done(std::move(page)); });
+void Journal::LoadRecord(std::string id, Done<absl::StatusOr<SessionRecord>> done) {
+  Enqueue([this, id = std::move(id), done = std::move(done)]() mutable {
+    post_([done = std::move(done), record = store_->LoadRecord(id)]() mutable {
+      done(std::move(record));
+    });
   });
 }
 
-void Journal::Expire(absl::Time now, Done<absl::StatusOr<std::vector<std::string>>> done) {
-  Enqueue([this, now, done = std::move(done)]() mutable {
+void Journal::List(std::string after, size_t count, std::map<std::string, std::string> labels,
+                   Done<absl::StatusOr<SessionStore::Page>> done) {
+  Enqueue([this, after = std::move(after), count, labels = std::move(labels),
+           done = std::move(done)]() mutable {
+    post_([done = std::move(done), page = store_->List(after, count, labels)]() mutable {
+      done(std::move(page));
+    });
+  });
+}
+
+void Journal::Expire(Done<absl::StatusOr<std::vector<std::string>>> done) {
+  Enqueue([this, done = std::move(done)]() mutable {
     std::set<std::string> in_use;
     for (const auto& [id, lease] : leases_) {
       if (lease.held) in_use.insert(id);
     }
-    auto expired = store_->Expire(now, in_use);
+    auto expired = store_->Expire(in_use);
     if (expired.ok()) {
       for (const std::string& id : *expired) leases_.erase(id);
     }
@@ -101,7 +106,11 @@ void Journal::Expire(absl::Time now, Done<absl::StatusOr<std::vector<std::string
 
 void Journal::Hold(std::string id) {
   Enqueue([this, id = std::move(id)] {
-    if (const auto lease = leases_.find(id); lease != leases_.end()) lease->second.held = true;
+    const auto lease = leases_.find(id);
+    if (lease == leases_.end()) return;
+    lease->second.held = true;
+    // Its third renewal, were it held all the time, so that one more may fail before its end.
+    next_renewal_ = std::min(next_renewal_, lease->second.taken_or_renewed + 2 * renewal_);
   });
 }
 
@@ -185,9 +194,9 @@ void Journal::DoWrites(std::span<Operation> group) {
       write.fence = lease->second.fence;
     }
   }
-  const Clock::time_point start = Clock::now();
+  const LeaseClock::time_point start = LeaseClock::now();
   store_->Write(writes);
-  const std::chrono::nanoseconds spent = Clock::now() - start;
+  const LeaseClock::duration spent = LeaseClock::now() - start;
   groups_.fetch_add(1, std::memory_order_relaxed);
   writes_.fetch_add(writes.size(), std::memory_order_relaxed);
   write_nanoseconds_.fetch_add(spent.count(), std::memory_order_relaxed);
@@ -198,7 +207,7 @@ void Journal::DoWrites(std::span<Operation> group) {
     const SessionWrite& write = writes[i];
     if (write.status.ok()) {
       const std::string& id = write.record.metadata.id;
-      if (write.kind == SessionWrite::Kind::kCreate) NoteLease(id, write.new_fence);
+      if (write.kind == SessionWrite::Kind::kCreate) NoteLease(id, write.new_fence, start);
       if (write.kind == SessionWrite::Kind::kDelete) leases_.erase(id);
       const auto lease = leases_.find(id);
       if (lease != leases_.end()) lease->second.taken_or_renewed = start;  // the store did that
@@ -210,29 +219,37 @@ void Journal::DoWrites(std::span<Operation> group) {
   });
 }
 
-void Journal::NoteLease(const std::string& id, Fence fence) {
-  leases_[id] = {fence, true, Clock::now()};
+void Journal::NoteLease(const std::string& id, Fence fence, LeaseClock::time_point asked) {
+  leases_[id] = {fence, true, asked};
 }
 
 void Journal::RenewIfDue() {
-  const Clock::time_point now = Clock::now();
+  const LeaseClock::time_point now = LeaseClock::now();
   if (now < next_renewal_) return;
   next_renewal_ = now + renewal_;
-  const Clock::duration lease_time = absl::ToChronoNanoseconds(SessionStore::kLease);
+  // Longer than they last: a Hold may be on its way, and whether it comes too late the store knows.
+  const LeaseClock::duration remembered = 2 * absl::ToChronoNanoseconds(SessionStore::kLease);
   std::erase_if(leases_, [&](const auto& lease) {
-    return !lease.second.held && now - lease.second.taken_or_renewed > lease_time;
+    return !lease.second.held && now - lease.second.taken_or_renewed > remembered;
   });
   std::vector<SessionStore::Lease> held;
   for (const auto& [id, lease] : leases_) {
     if (lease.held) held.push_back({id, lease.fence});
   }
   if (held.empty()) return;
-  const absl::Time asked = absl::Now();
   auto lost = store_->Renew(held);
   if (!lost.ok()) return;  // tried again in time; who has really lost one learns it at a write
-  for (const SessionStore::Lease& lease : held) leases_[lease.id].taken_or_renewed = now;
   for (const std::string& id : *lost) leases_.erase(id);
-  post_([callback = renewed_, asked, lost = *std::move(lost)] { (*callback)(asked, lost); });
+  std::vector<std::string> renewed;
+  for (SessionStore::Lease& lease : held) {
+    const auto kept = leases_.find(lease.id);
+    if (kept == leases_.end()) continue;
+    kept->second.taken_or_renewed = now;
+    renewed.push_back(std::move(lease.id));
+  }
+  post_([callback = renewed_, asked = now, renewed = std::move(renewed), lost = *std::move(lost)] {
+    (*callback)(asked, renewed, lost);
+  });
 }
 
 void Journal::ReleaseAll() {

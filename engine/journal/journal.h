@@ -2,7 +2,6 @@
 #define KVASIR_ENGINE_JOURNAL_JOURNAL_H_
 
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -18,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "engine/journal/session_store.h"
+#include "engine/lease_clock.h"
 
 namespace kvasir {
 
@@ -38,9 +38,11 @@ class Journal {
   // Three fit in a lease: one may fail and be tried again.
   static constexpr absl::Duration kRenewal = absl::Milliseconds(1500);
 
-  // Leases that were held `asked` are this replica's for SessionStore::kLease from then, but those
-  // that another replica has taken.
-  using Renewed = absl::AnyInvocable<void(absl::Time asked, const std::vector<std::string>& lost)>;
+  // Of the leases that were held, those of the sessions `renewed` are this replica's for
+  // SessionStore::kLease from `asked` on; another replica has taken those of `lost`.
+  using Renewed =
+      absl::AnyInvocable<void(LeaseClock::time_point asked, const std::vector<std::string>& renewed,
+                              const std::vector<std::string>& lost)>;
 
   // All callbacks are handed to `post`, on the journal's thread, to be run on the owner's.
   Journal(std::shared_ptr<SessionStore> store, absl::AnyInvocable<void(Task)> post, Renewed renewed,
@@ -58,14 +60,12 @@ class Journal {
   void Acquire(std::string id, std::optional<uint64_t> known,
                Done<absl::StatusOr<OwnedSession>> done);
   void Load(std::string id, Done<absl::StatusOr<StoredSession>> done);
-  struct Page {
-    std::vector<SessionRecord> records;
-    std::vector<std::string> damaged;  // ids
-  };
+  void LoadRecord(std::string id, Done<absl::StatusOr<SessionRecord>> done);
   void List(std::string after, size_t count, std::map<std::string, std::string> labels,
-            Done<absl::StatusOr<Page>> done);
-  void Expire(absl::Time now, Done<absl::StatusOr<std::vector<std::string>>> done);
-  // The session is in use again. Nothing where there is no lease.
+            Done<absl::StatusOr<SessionStore::Page>> done);
+  void Expire(Done<absl::StatusOr<std::vector<std::string>>> done);
+  // The session is in use again: its lease is renewed in time, at once where it has become old.
+  // Nothing where there is no lease.
   void Hold(std::string id);
   // The session is not in use any more: its lease is this replica's until it ends by itself.
   void LetLapse(std::string id);
@@ -85,8 +85,6 @@ class Journal {
   Stats stats() const;
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   struct Operation {
     // A write, or anything else.
     std::optional<SessionWrite> write;
@@ -96,7 +94,7 @@ class Journal {
   struct Lease {
     Fence fence = 0;
     bool held = true;
-    Clock::time_point taken_or_renewed;
+    LeaseClock::time_point taken_or_renewed;  // when the store was asked for it
   };
 
   void Enqueue(Operation operation);
@@ -109,17 +107,17 @@ class Journal {
   // Does the operations from `first` on that belong together; returns the first one after them.
   size_t DoNext(std::vector<Operation>& operations, size_t first);
   void DoWrites(std::span<Operation> group);
-  void NoteLease(const std::string& id, Fence fence);
+  void NoteLease(const std::string& id, Fence fence, LeaseClock::time_point asked);
   void RenewIfDue();
   void ReleaseAll();
 
   const std::shared_ptr<SessionStore> store_;
   absl::AnyInvocable<void(Task)> post_;
   const std::shared_ptr<Renewed> renewed_;  // what was posted may outlive the journal
-  const Clock::duration renewal_;
+  const LeaseClock::duration renewal_;
 
   std::map<std::string, Lease> leases_;  // the journal's thread alone
-  Clock::time_point next_renewal_;
+  LeaseClock::time_point next_renewal_;
 
   std::atomic<uint64_t> groups_ = 0, writes_ = 0, waiting_ = 0;
   std::atomic<int64_t> write_nanoseconds_ = 0;

@@ -18,10 +18,12 @@ local function Is(key, kind)
   return found == kind or found == 'none'
 end
 
-local function NowMs()
+local function NowUs()
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  return time[1] * 1000000 + time[2]
 end
+
+local function NowMs() return math.floor(NowUs() / 1000) end
 
 local function Digits(number) return string.format('%.0f', number) end
 
@@ -45,13 +47,19 @@ local function Exists(id)
   return redis.call('EXISTS', RecordKey(id), RunsKey(id)) > 0 or redis.call('ZSCORE', IDS, id)
 end
 
--- Of one session; EXPIRY is empty where it has no ttl.
-local function SetExpiry(id, expiry)
-  if expiry == '' then
+-- Of a session that is used now; `ttl` is empty where it has none.
+local function SetExpiry(id, ttl)
+  if ttl == '' then
     redis.call('ZREM', EXPIRY, id)
   else
-    redis.call('ZADD', EXPIRY, expiry, id)
+    redis.call('ZADD', EXPIRY, Digits(NowUs() + tonumber(ttl)), id)
   end
+end
+
+-- The time, where it has been idle so long by now; else empty.
+local function DueAt(id)
+  local now, ends = NowUs(), redis.call('ZSCORE', EXPIRY, id)
+  return ends and tonumber(ends) <= now and Digits(now) or ''
 end
 
 local function Push(id, first, count)
@@ -93,7 +101,7 @@ if stored[3] == write then return {'OK'} end
 if stored[1] ~= fence or stored[2] ~= version then return {AGAIN and 'UNKNOWN' or 'STALE'} end
 )lua";
 
-// ARGV: id, write, owner, lease, record, expiry, count of runs, runs.
+// ARGV: id, write, owner, lease, record, ttl, count of runs, runs.
 // A session that is damaged, too, keeps its id taken.
 constexpr std::string_view kCreate = R"lua(
 local id, write, owner, lease, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[7]
@@ -123,7 +131,7 @@ constexpr std::string_view kTail = R"lua(
 return {'RUNS', redis.call('LRANGE', RunsKey(id), -tonumber(ARGV[5]), -1)}
 )lua";
 
-// ARGV: id, write, fence, version, lease, record, next version, expiry, how many of the last runs
+// ARGV: id, write, fence, version, lease, record, next version, ttl, how many of the last runs
 // go ('all': all of them), count of runs, runs.
 constexpr std::string_view kUpdate = R"lua(
 local runs, length = RunsKey(id), redis.call('LLEN', RunsKey(id))
@@ -179,12 +187,18 @@ local fence = NextFence()
 redis.call('HSET', RecordKey(id), 'fence', fence, 'owner', owner,
   'lease_until', Digits(NowMs() + lease))
 local runs = stored[3] ~= ARGV[4] and redis.call('LRANGE', RunsKey(id), 0, -1)
-return {'OK', stored[1], stored[2], runs, stored[3], fence, before ~= owner and '1' or '0'}
+return {'OK', stored[1], stored[2], runs, stored[3], fence, before ~= owner and '1' or '0',
+  DueAt(id)}
 )lua";
 
 // ARGV: id.
 constexpr std::string_view kLoad = R"lua(
-return {'OK', stored[1], stored[2], redis.call('LRANGE', RunsKey(id), 0, -1)}
+return {'OK', stored[1], stored[2], DueAt(id), redis.call('LRANGE', RunsKey(id), 0, -1)}
+)lua";
+
+// ARGV: id.
+constexpr std::string_view kLoadRecord = R"lua(
+return {'OK', stored[1], stored[2], DueAt(id)}
 )lua";
 
 // ARGV: lease (0: they are released), then id and fence of each. Returns the ids of lost ones.
@@ -202,7 +216,8 @@ end
 return lost
 )lua";
 
-// (id, record, version, write) of each of `ids`; the three are empty where one is missing.
+// (id, record, version, write, due at) of each of `ids`; those in the middle are empty where one of
+// them is missing.
 constexpr std::string_view kCollect = R"lua(
 local function Collect(ids)
   local found = {}
@@ -212,7 +227,7 @@ local function Collect(ids)
       stored = redis.call('HMGET', RecordKey(id), 'record', 'version', 'write')
     end
     if not (stored[1] and stored[2] and stored[3]) then stored = {'', '', ''} end
-    found[#found + 1] = {id, stored[1], stored[2], stored[3]}
+    found[#found + 1] = {id, stored[1], stored[2], stored[3], DueAt(id)}
   end
   return found
 end
@@ -223,16 +238,19 @@ constexpr std::string_view kList = R"lua(
 return Collect(redis.call('ZRANGEBYLEX', IDS, '(' .. ARGV[1], '+', 'LIMIT', 0, ARGV[2]))
 )lua";
 
-// ARGV: now, offset, count.
+// ARGV: offset, count.
 constexpr std::string_view kIdle = R"lua(
-return Collect(redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', ARGV[1], 'LIMIT', ARGV[2], ARGV[3]))
+return Collect(redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', Digits(NowUs()), 'LIMIT', ARGV[1],
+  ARGV[2]))
 )lua";
 
 // ARGV: id, lease, the write that made it idle so long.
 constexpr std::string_view kExpire = R"lua(
 if not Exists(id) then return {AGAIN and 'OK' or 'STALE'} end
 local stored = redis.call('HMGET', RecordKey(id), 'write', 'lease_until')
-if stored[1] ~= ARGV[3] or IsHeld(stored[2], tonumber(ARGV[2])) then return {'STALE'} end
+if stored[1] ~= ARGV[3] or IsHeld(stored[2], tonumber(ARGV[2])) or DueAt(id) == '' then
+  return {'STALE'}
+end
 Remove(id)
 return {'OK'}
 )lua";
@@ -255,6 +273,7 @@ std::vector<std::string> RedisScriptTexts() {
       Script(kDeleteDamaged),
       Script(kOneSession, kRead, kAcquire),
       Script(kOneSession, kRead, kLoad),
+      Script(kOneSession, kRead, kLoadRecord),
       Script(kRenew),
       Script(kCollect, kList),
       Script(kCollect, kIdle),

@@ -13,9 +13,9 @@ namespace kvasir {
 //                       (ms of Redis' clock; 0: released)
 //   kvasir:s:ID:runs    list of encoded runs of tokens, in their order
 //   kvasir:ids          sorted set of all ids, all of score 0: in the order of their bytes
-//   kvasir:expiry       sorted set of those with a ttl, by the time when they have been idle so
-//   long
-//                       (microseconds since 1970)
+//   kvasir:expiry       sorted set of those with a ttl, by the time when they will have been idle
+//   so
+//                       long (microseconds of Redis' clock since 1970)
 //   kvasir:fence        the last fence that was given to anybody
 //
 // Keys are not declared as a Redis Cluster would need it: all of it lives in one Redis.
@@ -30,6 +30,7 @@ enum class RedisScript {
   kDeleteDamaged,
   kAcquire,
   kLoad,
+  kLoadRecord,
   kRenew,
   kList,
   kIdle,

@@ -24,16 +24,13 @@ std::string RandomName() {
                       absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8));
 }
 
-// Whether its idle time had run out at `now`.
-bool IsIdleTooLong(const SessionMetadata& session, absl::Time now) {
-  return session.ttl && session.last_use_time + *session.ttl <= now;
-}
-
-bool HasLabels(const SessionRecord& record, const std::map<std::string, std::string>& labels) {
-  return std::all_of(labels.begin(), labels.end(), [&](const auto& label) {
-    const auto found = record.metadata.labels.find(label.first);
-    return found != record.metadata.labels.end() && found->second == label.second;
-  });
+// A session has expired where Redis has counted its idle time, and the record, in which no bit can
+// flip unnoticed, does not contradict that: the clock of the replica that wrote it may be behind
+// without harm, and where it is ahead the session lives as much longer.
+bool HasExpired(const SessionMetadata& session, std::string_view due_at) {
+  int64_t now = 0;
+  return session.ttl && absl::SimpleAtoi(std::string(due_at), &now) &&
+         session.last_use_time + *session.ttl <= absl::FromUnixMicros(now);
 }
 
 }  // namespace
@@ -135,12 +132,15 @@ absl::Status RedisStore::StatusOf(const std::string& id, const redisReply& reply
 }
 
 absl::StatusOr<DecodedRecord> RedisStore::Decode(const std::string& id, std::string_view bytes,
-                                                 std::string_view version) {
+                                                 std::string_view version,
+                                                 std::string_view due_at) {
   ++counts_.records_read;
   auto decoded = DecodeRecord(id, bytes);
-  if (decoded.ok() && absl::StrCat(decoded->record.version) != std::string(version)) {
+  if (!decoded.ok()) return decoded;
+  if (absl::StrCat(decoded->record.version) != std::string(version)) {
     return SessionDamaged(id, "metadata", "its two versions differ");
   }
+  decoded->record.expired = HasExpired(decoded->record.metadata, due_at);
   return decoded;
 }
 
@@ -170,8 +170,9 @@ absl::StatusOr<OwnedSession> RedisStore::Acquire(const std::string& id,
   if (!reply.ok()) return reply.status();
   if (auto status = StatusOf(id, **reply); !status.ok()) return status;
 
-  // OK, record, version, runs (nil: known), write, fence, taken over
-  auto decoded = Decode(id, ElementText(**reply, 1), ElementText(**reply, 2));
+  // OK, record, version, runs (nil: known), write, fence, taken over, due at
+  auto decoded =
+      Decode(id, ElementText(**reply, 1), ElementText(**reply, 2), ElementText(**reply, 7));
   if (!decoded.ok()) return decoded.status();
   OwnedSession session = {.taken_over = ElementText(**reply, 6) == "1"};
   if (!absl::SimpleAtoi(std::string(ElementText(**reply, 5)), &session.fence)) {
@@ -193,15 +194,32 @@ absl::StatusOr<OwnedSession> RedisStore::Acquire(const std::string& id,
   return session;
 }
 
-absl::StatusOr<StoredSession> RedisStore::Load(const std::string& id) {
-  auto reply = RunOne(ScriptCall(RedisScript::kLoad, {id}));
-  if (!reply.ok()) return reply.status();
+absl::StatusOr<RedisReply> RedisStore::Read(const std::string& id, RedisScript script) {
+  auto reply = RunOne(ScriptCall(script, {id}));
+  if (!reply.ok()) return reply;
   if (auto status = StatusOf(id, **reply); !status.ok()) return status;
-  auto decoded = Decode(id, ElementText(**reply, 1), ElementText(**reply, 2));
+  return reply;
+}
+
+absl::StatusOr<StoredSession> RedisStore::Load(const std::string& id) {
+  // OK, record, version, due at, runs
+  auto reply = Read(id, RedisScript::kLoad);
+  if (!reply.ok()) return reply.status();
+  auto decoded =
+      Decode(id, ElementText(**reply, 1), ElementText(**reply, 2), ElementText(**reply, 3));
   if (!decoded.ok()) return decoded.status();
-  auto tokens = DecodeRuns(*decoded, Element(**reply, 3));
+  auto tokens = DecodeRuns(*decoded, Element(**reply, 4));
   if (!tokens.ok()) return tokens.status();
   return StoredSession{std::move(decoded->record), *std::move(tokens)};
+}
+
+absl::StatusOr<SessionRecord> RedisStore::LoadRecord(const std::string& id) {
+  auto reply = Read(id, RedisScript::kLoadRecord);
+  if (!reply.ok()) return reply.status();
+  auto decoded =
+      Decode(id, ElementText(**reply, 1), ElementText(**reply, 2), ElementText(**reply, 3));
+  if (!decoded.ok()) return decoded.status();
+  return std::move(decoded->record);
 }
 
 absl::StatusOr<std::vector<std::string>> RedisStore::SetLeases(std::span<const Lease> leases,
@@ -236,48 +254,55 @@ absl::Status RedisStore::Release(std::span<const Lease> leases) {
   return SetLeases(leases, absl::ZeroDuration()).status();
 }
 
-absl::StatusOr<std::vector<SessionRecord>> RedisStore::List(
-    const std::string& after, size_t count, const std::map<std::string, std::string>& labels,
-    std::vector<std::string>* damaged) {
-  std::vector<SessionRecord> records;
+absl::StatusOr<SessionStore::Page> RedisStore::List(
+    const std::string& after, size_t count, const std::map<std::string, std::string>& labels) {
+  Page page;
   std::string last = after;
-  while (records.size() < count) {
-    // Where most are left out, small pages would only be more of them.
-    const size_t page = labels.empty() ? std::min(kPage, count - records.size()) : kPage;
-    auto reply = RunOne(ScriptCall(RedisScript::kList, {last, absl::StrCat(page)}));
+  size_t examined = 0;
+  bool may_end = false;  // not after a damaged id: it is no place to go on from
+  while (true) {
+    // One more tells whether there are more. Where most are left out, small reads would only be
+    // more of them.
+    const size_t wanted = labels.empty() ? std::min(kPage, count - page.records.size() + 1) : kPage;
+    auto reply = RunOne(ScriptCall(RedisScript::kList, {last, absl::StrCat(wanted)}));
     if (!reply.ok()) return reply.status();
-    for (size_t i = 0; i < (*reply)->elements && records.size() < count; ++i) {
+    for (size_t i = 0; i < (*reply)->elements; ++i) {
+      if (may_end && (page.records.size() >= count || examined >= kMostExamined)) {
+        page.next = std::move(last);
+        return page;
+      }
+      ++examined;
       const redisReply& found = Element(**reply, i);
       last = ElementText(found, 0);
-      auto decoded = Decode(last, ElementText(found, 1), ElementText(found, 2));
+      auto decoded =
+          Decode(last, ElementText(found, 1), ElementText(found, 2), ElementText(found, 4));
+      may_end = decoded.ok();
       if (!decoded.ok()) {
-        if (damaged != nullptr) damaged->push_back(last);
-      } else if (HasLabels(decoded->record, labels)) {
-        records.push_back(std::move(decoded->record));
+        page.damaged.push_back(last);
+      } else if (HasLabels(decoded->record.metadata, labels)) {
+        page.records.push_back(std::move(decoded->record));
       }
     }
-    if ((*reply)->elements < page) break;
+    if ((*reply)->elements < wanted) return page;
   }
-  return records;
 }
 
-// The sorted set only tells where to look: whether a session has been idle so long, its record
-// says; so a damaged one stays.
+// The sorted set tells where to look; a damaged session stays.
 absl::StatusOr<std::vector<std::string>> RedisStore::Expire(
-    absl::Time now, const std::set<std::string>& /*in_use: leased*/) {
+    const std::set<std::string>& /*in_use: leased*/) {
   std::vector<std::string> expired;
   for (size_t passed = 0; expired.size() < kPage;) {
-    auto page = RunOne(
-        ScriptCall(RedisScript::kIdle, {absl::StrCat(absl::ToUnixMicros(now)), absl::StrCat(passed),
-                                        absl::StrCat(kPage - expired.size())}));
+    auto page = RunOne(ScriptCall(RedisScript::kIdle,
+                                  {absl::StrCat(passed), absl::StrCat(kPage - expired.size())}));
     if (!page.ok()) return page.status();
     if ((*page)->elements == 0) break;
     std::vector<RedisCall> calls;
     for (size_t i = 0; i < (*page)->elements; ++i) {
       const redisReply& found = Element(**page, i);
       const std::string id(ElementText(found, 0));
-      const auto decoded = Decode(id, ElementText(found, 1), ElementText(found, 2));
-      if (!decoded.ok() || !IsIdleTooLong(decoded->record.metadata, now)) continue;
+      const auto decoded =
+          Decode(id, ElementText(found, 1), ElementText(found, 2), ElementText(found, 4));
+      if (!decoded.ok() || !decoded->record.expired) continue;
       calls.push_back(
           ScriptCall(RedisScript::kExpire, {id, LeaseMs(), std::string(ElementText(found, 3))}));
     }

@@ -40,19 +40,19 @@ class RedisStore : public SessionStore {
                                                           const std::string& owner,
                                                           absl::Duration lease = kLease);
 
+  bool shared() const override { return true; }
   std::string name() const override { return name_; }
   std::string warning() const override { return warning_; }
   absl::StatusOr<OwnedSession> Acquire(const std::string& id,
                                        std::optional<uint64_t> known) override;
   absl::StatusOr<StoredSession> Load(const std::string& id) override;
+  absl::StatusOr<SessionRecord> LoadRecord(const std::string& id) override;
   void Write(std::span<SessionWrite> writes) override;
   absl::StatusOr<std::vector<std::string>> Renew(std::span<const Lease> leases) override;
   absl::Status Release(std::span<const Lease> leases) override;
-  absl::StatusOr<std::vector<SessionRecord>> List(const std::string& after, size_t count,
-                                                  const std::map<std::string, std::string>& labels,
-                                                  std::vector<std::string>* damaged) override;
-  absl::StatusOr<std::vector<std::string>> Expire(absl::Time now,
-                                                  const std::set<std::string>& in_use) override;
+  absl::StatusOr<Page> List(const std::string& after, size_t count,
+                            const std::map<std::string, std::string>& labels) override;
+  absl::StatusOr<std::vector<std::string>> Expire(const std::set<std::string>& in_use) override;
   Counts counts() const override { return counts_; }
 
  private:
@@ -80,9 +80,13 @@ class RedisStore : public SessionStore {
 
   absl::Status ReadSettings();
   absl::StatusOr<RedisReply> RunOne(RedisCall call);
+  // What a script that reads one session answers.
+  absl::StatusOr<RedisReply> Read(const std::string& id, RedisScript script);
   absl::Status DeleteDamaged(const std::string& id);
+  // `due_at`: Redis' time in microseconds, where the idle time has run out by its count; else
+  // empty.
   absl::StatusOr<DecodedRecord> Decode(const std::string& id, std::string_view bytes,
-                                       std::string_view version);
+                                       std::string_view version, std::string_view due_at);
   absl::StatusOr<std::vector<int>> DecodeRuns(const DecodedRecord& record, const redisReply& runs);
   absl::StatusOr<std::vector<std::string>> SetLeases(std::span<const Lease> leases,
                                                      absl::Duration lease);

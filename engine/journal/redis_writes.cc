@@ -16,10 +16,10 @@ using Kind = SessionWrite::Kind;
 // How many of the last runs are read at first, and how many times more when that was too few.
 constexpr size_t kFirstRead = 1, kReadMore = 8;
 
-// The score in kvasir:expiry.
-std::string ExpiryOf(const SessionMetadata& session) {
+// In microseconds, rounded up; empty where there is none.
+std::string TtlOf(const SessionMetadata& session) {
   if (!session.ttl) return "";
-  return absl::StrCat(absl::ToUnixMicros(session.last_use_time + *session.ttl));
+  return absl::StrCat(absl::ToInt64Microseconds(absl::Ceil(*session.ttl, absl::Microseconds(1))));
 }
 
 }  // namespace
@@ -135,7 +135,7 @@ std::optional<RedisCall> RedisStore::CallOf(Pending& pending) {
   RedisCall call;
   if (write.kind == Kind::kCreate) {
     call = ScriptCall(RedisScript::kCreate, {id, pending.name, owner_, LeaseMs(), std::move(record),
-                                             ExpiryOf(next.metadata)});
+                                             TtlOf(next.metadata)});
   } else {
     std::string gone = "all";
     if (pending.tail) {
@@ -145,7 +145,7 @@ std::optional<RedisCall> RedisStore::CallOf(Pending& pending) {
     }
     call = ScriptCall(RedisScript::kUpdate,
                       {id, pending.name, fence, version, LeaseMs(), std::move(record),
-                       absl::StrCat(next.version), ExpiryOf(next.metadata), std::move(gone)});
+                       absl::StrCat(next.version), TtlOf(next.metadata), std::move(gone)});
   }
   call.words.push_back(absl::StrCat(change->runs.size()));
   for (const RunsChange::Run& run : change->runs) {
@@ -186,8 +186,8 @@ absl::Status RedisStore::DeleteDamaged(const std::string& id) {
     record = ElementText(**found, 2);
   } else if (status.ok()) {
     record = ElementText(**found, 1);
-    const auto decoded = Decode(id, record, ElementText(**found, 2));
-    is_damaged = !decoded.ok() || !DecodeRuns(*decoded, Element(**found, 3)).ok();
+    const auto decoded = Decode(id, record, ElementText(**found, 2), ElementText(**found, 3));
+    is_damaged = !decoded.ok() || !DecodeRuns(*decoded, Element(**found, 4)).ok();
   } else if (!absl::IsNotFound(status)) {
     return status;
   }

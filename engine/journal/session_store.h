@@ -24,6 +24,9 @@ struct SessionRecord {
   std::string numerics;     // with which the last tokens were made
   uint64_t length = 0;      // tokens
   uint64_t version = 0;     // 1 when created, one more with every write
+  // Not kept: its idle time had run out when it was read, by the store's clock. What a session's
+  // users think of the time does not end it.
+  bool expired = false;
 };
 
 struct StoredSession {
@@ -83,6 +86,9 @@ class SessionStore {
 
   virtual ~SessionStore() = default;
 
+  // Whether other processes may write the sessions, too: then leases end. Else nobody ever gets the
+  // lease of one that this process has.
+  virtual bool shared() const = 0;
   // As in --session-store, without a password.
   virtual std::string name() const = 0;
   // Why it keeps less than it promises, in one line for the operator; empty where it does not.
@@ -96,6 +102,8 @@ class SessionStore {
                                                std::optional<uint64_t> known) = 0;
   // Reads a session whoever owns it.
   virtual absl::StatusOr<StoredSession> Load(const std::string& id) = 0;
+  // As Load, without its tokens: damage to those is not found.
+  virtual absl::StatusOr<SessionRecord> LoadRecord(const std::string& id) = 0;
   // Makes the changes durable together, each by itself atomic and with a status of its own. The
   // cost of one does not depend on how long its session is. A created session is owned by this
   // replica.  REQUIRES: at most one write a session.
@@ -110,15 +118,18 @@ class SessionStore {
   // Others may take these sessions at once. Lost leases are passed over.
   virtual absl::Status Release(std::span<const Lease> leases) = 0;
 
-  // Up to `count` sessions with ids after `after`, carrying all of `labels`, ordered by id. A
-  // damaged one is left out, and `damaged` (may be null) gets its id.
-  virtual absl::StatusOr<std::vector<SessionRecord>> List(
-      const std::string& after, size_t count, const std::map<std::string, std::string>& labels,
-      std::vector<std::string>* damaged) = 0;
-  // Deletes up to 1,000 sessions whose idle time had run out at `now` and whose lease is free or
-  // has ended, but those in use here; returns their ids.
-  virtual absl::StatusOr<std::vector<std::string>> Expire(absl::Time now,
-                                                          const std::set<std::string>& in_use) = 0;
+  struct Page {
+    std::vector<SessionRecord> records;
+    std::vector<std::string> damaged;  // ids of sessions that are left out
+    std::string next;                  // the next page begins after it; empty: this is the last
+  };
+  // Up to `count` sessions with ids after `after`, carrying all of `labels`, ordered by id. Looks
+  // at no more than about kMostExamined, so a page may be short, or empty, and not the last.
+  virtual absl::StatusOr<Page> List(const std::string& after, size_t count,
+                                    const std::map<std::string, std::string>& labels) = 0;
+  // Deletes up to 1,000 expired sessions whose lease is free or has ended, but those in use here;
+  // returns their ids.
+  virtual absl::StatusOr<std::vector<std::string>> Expire(const std::set<std::string>& in_use) = 0;
 
   // What it has done since it was opened: counts for tests, benches and metrics.
   struct Counts {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "engine/check.h"
 #include "engine/error.h"
 
@@ -29,12 +30,12 @@ std::optional<absl::Time> ExpiryOf(const SessionRecord& record) {
   return record.metadata.last_use_time + *record.metadata.ttl;
 }
 
-bool Carries(const SessionRecord& record, const std::map<std::string, std::string>& labels) {
-  const auto& own = record.metadata.labels;
-  return std::all_of(labels.begin(), labels.end(), [&](const auto& wanted) {
-    const auto found = own.find(wanted.first);
-    return found != own.end() && found->second == wanted.second;
-  });
+absl::StatusOr<DecodedRecord> Decode(const std::string& id, std::string_view bytes,
+                                     absl::Time now) {
+  auto decoded = DecodeRecord(id, bytes);
+  if (!decoded.ok()) return decoded;
+  decoded->record.expired = ExpiryOf(decoded->record).value_or(absl::InfiniteFuture()) <= now;
+  return decoded;
 }
 
 }  // namespace
@@ -51,7 +52,7 @@ absl::StatusOr<DecodedRecord> SqliteStore::ReadRecord(const std::string& id) {
   SqliteQuery query(get_record_);
   if (query.Text(1, id).Next()) {
     ++counts_.records_read;
-    return DecodeRecord(id, query.Bytes(0));
+    return Decode(id, query.Bytes(0), absl::Now());
   }
   if (!query.status().ok()) return query.StatusFor(id, "metadata");
   if (misplaced_.contains(id)) {
@@ -93,21 +94,34 @@ absl::StatusOr<StoredSession> SqliteStore::Load(const std::string& id) {
   return StoredSession{std::move(session->record), *std::move(session->tokens)};
 }
 
-absl::StatusOr<std::vector<SessionRecord>> SqliteStore::List(
-    const std::string& after, size_t count, const std::map<std::string, std::string>& labels,
-    std::vector<std::string>* damaged) {
-  std::vector<SessionRecord> page;
+absl::StatusOr<SessionRecord> SqliteStore::LoadRecord(const std::string& id) {
+  auto record = ReadRecord(id);
+  if (!record.ok()) return record.status();
+  return std::move(record->record);
+}
+
+absl::StatusOr<SessionStore::Page> SqliteStore::List(
+    const std::string& after, size_t count, const std::map<std::string, std::string>& labels) {
+  Page page;
   SqliteQuery query(list_);
   query.Text(1, after);
-  while (page.size() < count && query.Next()) {
+  const absl::Time now = absl::Now();
+  std::string last;
+  bool may_end = false;  // not after a damaged key: it is no place to go on from
+  for (size_t examined = 0; query.Next(); ++examined) {
+    if (may_end && (page.records.size() >= count || examined >= kMostExamined)) {
+      page.next = std::move(last);
+      break;
+    }
     ++counts_.records_read;
-    const std::string key(query.Bytes(0));
-    auto record = DecodeRecord(key, query.Bytes(1));
-    if (record.ok()) {
-      if (Carries(record->record, labels)) page.push_back(std::move(record->record));
-    } else if (damaged != nullptr) {
+    last = query.Bytes(0);
+    auto record = Decode(last, query.Bytes(1), now);
+    may_end = record.ok();
+    if (!record.ok()) {
       const std::string id = IdInRecord(query.Bytes(1));
-      damaged->push_back(id.empty() ? key : id);
+      page.damaged.push_back(id.empty() ? last : id);
+    } else if (HasLabels(record->record.metadata, labels)) {
+      page.records.push_back(std::move(record->record));
     }
   }
   if (!query.status().ok()) return query.status();
@@ -284,17 +298,17 @@ absl::Status SqliteStore::Erase(const std::string& key, const std::string& id) {
                                                    : runs.StatusFor(id, "tokens");
 }
 
-absl::StatusOr<std::vector<std::string>> SqliteStore::Expire(absl::Time now,
-                                                             const std::set<std::string>& in_use) {
+absl::StatusOr<std::vector<std::string>> SqliteStore::Expire(const std::set<std::string>& in_use) {
+  const absl::Time now = absl::Now();
   std::vector<SessionWrite> writes;
   {
     SqliteQuery query(expired_);
     query.Integer(1, absl::ToUnixMillis(now));
     while (writes.size() < kExpiredAtOnce && query.Next()) {
       ++counts_.records_read;
-      const auto record = DecodeRecord(std::string(query.Bytes(0)), query.Bytes(1));
+      const auto record = Decode(std::string(query.Bytes(0)), query.Bytes(1), now);
       // The column is in whole milliseconds, and a damaged session stays.
-      if (!record.ok() || ExpiryOf(record->record).value_or(absl::InfiniteFuture()) > now) continue;
+      if (!record.ok() || !record->record.expired) continue;
       if (in_use.contains(record->record.metadata.id)) continue;
       SessionWrite& write = writes.emplace_back();
       write.kind = SessionWrite::Kind::kDelete;

@@ -41,18 +41,18 @@ class SqliteStore : public SessionStore {
   static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(const std::string& path,
                                                            const char* vfs);
 
+  bool shared() const override { return false; }
   std::string name() const override;
   absl::StatusOr<OwnedSession> Acquire(const std::string& id,
                                        std::optional<uint64_t> known) override;
   absl::StatusOr<StoredSession> Load(const std::string& id) override;
+  absl::StatusOr<SessionRecord> LoadRecord(const std::string& id) override;
   void Write(std::span<SessionWrite> writes) override;
   absl::StatusOr<std::vector<std::string>> Renew(std::span<const Lease> leases) override;
   absl::Status Release(std::span<const Lease> leases) override;
-  absl::StatusOr<std::vector<SessionRecord>> List(const std::string& after, size_t count,
-                                                  const std::map<std::string, std::string>& labels,
-                                                  std::vector<std::string>* damaged) override;
-  absl::StatusOr<std::vector<std::string>> Expire(absl::Time now,
-                                                  const std::set<std::string>& in_use) override;
+  absl::StatusOr<Page> List(const std::string& after, size_t count,
+                            const std::map<std::string, std::string>& labels) override;
+  absl::StatusOr<std::vector<std::string>> Expire(const std::set<std::string>& in_use) override;
   Counts counts() const override { return counts_; }
 
  private:

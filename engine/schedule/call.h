@@ -26,6 +26,7 @@ struct Call {
   size_t base_length = 0;  // of the session before this call's input
   uint32_t max_new_tokens = 0;
   FinishReason finish_at_max = FinishReason::kMaxNewTokens;  // when max_new_tokens are there
+  absl::Status quota_at_max;  // not OK: then more would be over a quota
 
   bool running = false;    // admitted: its session is pinned
   bool started = false;    // OnStarted has been sent

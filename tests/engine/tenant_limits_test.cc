@@ -3,7 +3,9 @@
 
 #include <string>
 
+#include "absl/time/clock.h"
 #include "engine/error.h"
+#include "engine/tenant_usage.h"
 #include "tests/engine/engine_harness.h"
 #include "tests/engine/random_model.h"
 
@@ -65,6 +67,45 @@ TEST(TenantLimits, CountTokensOfAllSessions) {
   EXPECT_TRUE(engine.Generate(Ask("c", {1}, 12)).status.ok());
 }
 
+TEST(TenantLimits, ARunningTurnCountsOnceWhateverExpiresMeanwhile) {
+  SyncEngine engine(Limited(0, 20));
+  ASSERT_TRUE(engine.Create({.session_id = "a", .initial_ids = {1}}).ok());
+  std::promise<void> begun;
+  const auto itself = std::make_shared<Recorder*>();
+  const auto recorder = std::make_shared<Recorder>([&begun, itself](size_t tokens) {
+    if (tokens > 1) return;
+    (*itself)->room = false;
+    begun.set_value();
+  });
+  *itself = recorder.get();
+  engine.Start(Ask("a", {2, 3}, 6), recorder);
+  begun.get_future().get();
+  ASSERT_TRUE(
+      engine.Create({.session_id = "b", .initial_ids = {1}, .ttl = absl::Milliseconds(5)}).ok());
+  while (engine.Get("b").ok()) absl::SleepFor(absl::Milliseconds(1));
+  recorder->room = true;
+  engine.Resume(recorder);
+  ASSERT_TRUE(recorder->Wait().status.ok());
+  EXPECT_TRUE(engine.Create({.session_id = "c", .initial_ids = std::vector<int>(10, 1)}).ok());
+  // 19, and with a store perhaps "b", until it is swept.
+  ExpectQuota(engine.Create({.session_id = "d", .initial_ids = {1, 2}}).status(),
+              "--max-session-tokens");
+}
+
+TEST(TenantLimits, ATurnWithoutANumberOfTokensEndsAtThem) {
+  SyncEngine engine(Limited(0, 20));
+  ASSERT_TRUE(engine.Create({.session_id = "a", .initial_ids = {1, 2, 3, 4}}).ok());
+  GenerateRequest request = Ask("a", {5}, 0);
+  request.max_new_tokens.reset();
+  const Outcome outcome = engine.Generate(request);
+  ExpectQuota(outcome.status, "--max-session-tokens");
+  EXPECT_EQ(outcome.ids.size(), 15);
+  EXPECT_EQ(engine.Get("a")->length, 20);
+  EXPECT_EQ(engine.Get("a")->last_finish_reason, FinishReason::kInterrupted);
+  ExpectQuota(engine.Generate(request).status, "--max-session-tokens");
+  EXPECT_EQ(engine.Get("a")->length, 20);
+}
+
 TEST(TenantLimits, ARestartCountsWhatIsStored) {
   const EngineOptions options = Limited(2, 0);
   if (options.session_store == nullptr) return;  // run again with one
@@ -76,6 +117,33 @@ TEST(TenantLimits, ARestartCountsWhatIsStored) {
   SyncEngine engine(options);
   (void)engine.Stats();  // the count is asked for before anything else
   ExpectQuota(engine.Create({.session_id = "c"}).status(), "--max-sessions");
+}
+
+// All is counted anew while sessions come and go.
+TEST(TenantUsage, WhatIsAddedDuringACountIsInItOnce) {
+  TenantUsage usage({.sessions = 10, .tokens = 100});
+  const auto is = [&usage](int64_t sessions, int64_t tokens) {
+    return usage.Check("t", 10 - sessions, 0).ok() && !usage.Check("t", 11 - sessions, 0).ok() &&
+           usage.Room("t") == 100 - tokens;
+  };
+  usage.Add("t", "wrong", 7, 70);  // of what another replica has deleted
+  ASSERT_TRUE(usage.BeginCount());
+  EXPECT_FALSE(usage.BeginCount());  // nor does a second one double it
+  usage.Count("t", 10);
+  usage.Count("t", 20);
+  usage.HaveCountedTo("m");
+  usage.Add("t", "a", 1, 1);  // has been passed
+  usage.Add("t", "z", 1, 2);  // will be counted
+  usage.Count("t", 2);
+  EXPECT_TRUE(is(9, 73));
+  usage.EndCount();
+  EXPECT_TRUE(is(4, 33));
+  usage.Add("t", "a", -1, -1);
+  EXPECT_TRUE(is(3, 32));
+  ASSERT_TRUE(usage.BeginCount());
+  usage.Count("t", 50);
+  usage.GiveUpCount();
+  EXPECT_TRUE(is(3, 32));
 }
 
 }  // namespace

@@ -113,7 +113,7 @@ struct Limits {
 
 std::unique_ptr<Buffer> MustAllocate(DeviceMemory& memory, size_t bytes) {
   std::unique_ptr<Buffer> buffer;
-  const absl::Status status = MustAllocate(memory, bytes, "measuring", buffer);
+  const absl::Status status = memory.Allocate(bytes, "measuring", buffer);
   KVASIR_CHECK(status.ok());
   return buffer;
 }

@@ -19,6 +19,7 @@ ENGINE_VOCABULARY = (
     "engine/batch.h",
     "engine/check.h",
     "engine/error.h",
+    "engine/lease_clock.h",
     "engine/sampling.h",
     "engine/sampler.h",
     "engine/backend/backend.h",

@@ -197,7 +197,10 @@ TEST(SessionTable, ExpiresIdleSessionsOnly) {
     session.last_use_time = now - absl::Minutes(id == std::string("young") ? 5 : 15);
     session.busy = id == std::string("busy");
   }
-  EXPECT_EQ(table.Expire(now), now + absl::Minutes(5));
+  std::string expired;
+  EXPECT_EQ(table.Expire(now, [&](const Session& session) { expired += session.id; }),
+            now + absl::Minutes(5));
+  EXPECT_EQ(expired, "old");
   EXPECT_EQ(table.Find("old"), nullptr);
   EXPECT_NE(table.Find("busy"), nullptr);
   EXPECT_NE(table.Find("young"), nullptr);
@@ -209,15 +212,31 @@ TEST(SessionTable, ListsByIdAndLabels) {
   for (const char* id : {"c", "a", "b"}) {
     table.Insert(MakeSession(id, 1)).labels = {{"even", id == std::string("b") ? "yes" : "no"}};
   }
-  const auto ids = [](const std::vector<Session*>& sessions) {
+  const auto ids = [](const SessionTable::Page& page) {
     std::string all;
-    for (const Session* session : sessions) all += session->id;
-    return all;
+    for (const Session* session : page.sessions) all += session->id;
+    return all + (page.next.empty() ? "" : " " + page.next);
   };
   EXPECT_EQ(ids(table.List("", 10, {})), "abc");
-  EXPECT_EQ(ids(table.List("a", 1, {})), "b");
+  EXPECT_EQ(ids(table.List("a", 1, {})), "b b");
+  EXPECT_EQ(ids(table.List("a", 2, {})), "bc");
   EXPECT_EQ(ids(table.List("", 10, {{"even", "no"}})), "ac");
   EXPECT_EQ(ids(table.List("", 10, {{"odd", "no"}})), "");
+}
+
+TEST(SessionTable, LooksAtSoManyForAPage) {
+  KvCache cache(4);
+  SessionTable table(cache);
+  std::string last;
+  for (size_t i = 0; i < kMostExamined + 10; ++i) {
+    last = std::to_string(1'000'000 + i);
+    table.Insert(MakeSession(last, 1));
+  }
+  table.Find(last)->labels = {{"rare", "yes"}};
+  const auto first = table.List("", 10, {{"rare", "yes"}});
+  EXPECT_TRUE(first.sessions.empty());
+  EXPECT_EQ(first.next, std::to_string(1'000'000 + kMostExamined - 1));
+  EXPECT_EQ(table.List(first.next, 10, {{"rare", "yes"}}).sessions.size(), 1);
 }
 
 // Random sharing, growing, cutting and eviction: every reference is accounted for at every moment.

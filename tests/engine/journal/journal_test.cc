@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "engine/mailbox.h"
 
 namespace kvasir {
@@ -85,6 +86,7 @@ class FakeStore : public SessionStore {
   explicit FakeStore(Script& script) : script_(script) {}
   ~FakeStore() override { script_.Note("close"); }
 
+  bool shared() const override { return true; }
   std::string name() const override { return "fake"; }
   absl::StatusOr<OwnedSession> Acquire(const std::string& id,
                                        std::optional<uint64_t> known) override {
@@ -101,6 +103,10 @@ class FakeStore : public SessionStore {
     StoredSession session;
     session.record.metadata.id = id;
     return session;
+  }
+  absl::StatusOr<SessionRecord> LoadRecord(const std::string& id) override {
+    script_.Note(absl::StrCat("load record ", id));
+    return SessionRecord{.metadata = {.id = id}};
   }
   void Write(std::span<SessionWrite> writes) override {
     std::string call = "write";
@@ -120,16 +126,14 @@ class FakeStore : public SessionStore {
     script_.Note(Named("release", leases));
     return absl::OkStatus();
   }
-  absl::StatusOr<std::vector<SessionRecord>> List(const std::string& after, size_t count,
-                                                  const std::map<std::string, std::string>& labels,
-                                                  std::vector<std::string>* damaged) override {
+  absl::StatusOr<Page> List(const std::string& after, size_t count,
+                            const std::map<std::string, std::string>& labels) override {
     script_.Note(absl::StrCat("list ", after, " ", count, " ", labels.size()));
-    damaged->push_back("bad");
-    return std::vector<SessionRecord>(2);
+    return Page{.records = std::vector<SessionRecord>(2), .damaged = {"bad"}, .next = "on"};
   }
   absl::StatusOr<std::vector<std::string>> Expire(
-      absl::Time now, const std::set<std::string>& /*in_use*/) override {
-    script_.Note(absl::StrCat("expire ", absl::ToUnixSeconds(now)));
+      const std::set<std::string>& /*in_use*/) override {
+    script_.Note("expire");
     return std::vector<std::string>{"old"};
   }
   Counts counts() const override { return {}; }
@@ -153,7 +157,9 @@ class JournalTest : public ::testing::Test {
     journal_ = std::make_unique<Journal>(
         std::make_unique<FakeStore>(script_),
         [this](Journal::Task task) { mailbox_.Post(std::move(task)); },
-        [this](absl::Time /*asked*/, const std::vector<std::string>& lost) {
+        [this](LeaseClock::time_point /*asked*/, const std::vector<std::string>& renewed,
+               const std::vector<std::string>& lost) {
+          renewed_ = renewed;
           for (const std::string& id : lost) events_.push_back("lost " + id);
         },
         renewal);
@@ -198,6 +204,7 @@ class JournalTest : public ::testing::Test {
   Script script_;
   Mailbox mailbox_;
   std::vector<std::string> events_;
+  std::vector<std::string> renewed_;  // by the last renewal
   std::unique_ptr<Journal> journal_;
 };
 
@@ -206,18 +213,20 @@ TEST_F(JournalTest, OperationsHappenInOrder) {
   Acquire("a");
   Write("a");
   journal_->Load("b", Noting("loaded b"));
-  journal_->List("x", 3, {{"k", "v"}}, [this](absl::StatusOr<Journal::Page> page) {
+  journal_->LoadRecord("c", Noting("loaded record c"));
+  journal_->List("x", 3, {{"k", "v"}}, [this](absl::StatusOr<SessionStore::Page> page) {
     EXPECT_THAT(page->records, SizeIs(2));
     EXPECT_THAT(page->damaged, ElementsAre("bad"));
+    EXPECT_EQ(page->next, "on");
     events_.emplace_back("listed");
   });
-  journal_->Expire(absl::FromUnixSeconds(9), Noting("expired"));
+  journal_->Expire(Noting("expired"));
   Acquire("missing");
   RunAllPosted();
-  EXPECT_THAT(events_, ElementsAre("acquired a", "wrote a", "loaded b", "listed", "expired",
-                                   "acquired missing failed"));
-  EXPECT_THAT(script_.calls(), ElementsAre("acquire a", "write a", "load b", "list x 3 1",
-                                           "expire 9", "acquire missing"));
+  EXPECT_THAT(events_, ElementsAre("acquired a", "wrote a", "loaded b", "loaded record c", "listed",
+                                   "expired", "acquired missing failed"));
+  EXPECT_THAT(script_.calls(), ElementsAre("acquire a", "write a", "load b", "load record c",
+                                           "list x 3 1", "expire", "acquire missing"));
 }
 
 TEST_F(JournalTest, NothingWaitsForTheStoreAndCallbacksWaitForTheOwner) {
@@ -304,12 +313,12 @@ TEST_F(JournalTest, WhatWasReleasedOrDeletedIsNotReleasedAgain) {
   journal_->Release("a");
   journal_->Release("a");
   Write("b", Kind::kDelete);
-  journal_->Expire(absl::UnixEpoch(), Noting("expired"));
+  journal_->Expire(Noting("expired"));
   RunAllPosted();
   Close();
   const auto calls = script_.calls();
   EXPECT_THAT(std::vector(calls.begin() + 5, calls.end()),
-              ElementsAre("release a:1", "write b", "expire 0", "release c:3", "close"));
+              ElementsAre("release a:1", "write b", "expire", "release c:3", "close"));
 }
 
 TEST_F(JournalTest, HeldLeasesAreRenewedAndOthersLapse) {
@@ -325,6 +334,39 @@ TEST_F(JournalTest, HeldLeasesAreRenewedAndOthersLapse) {
   Acquire("b");
   script_.WaitForCalls(until + 3);
   EXPECT_THAT(script_.calls().back(), StartsWith("renew b:2"));
+}
+
+TEST_F(JournalTest, ARenewalTellsWhichLeasesItRenewed) {
+  Open(absl::Milliseconds(1));
+  for (const char* id : {"a", "b", "c"}) Acquire(id);
+  journal_->LetLapse("b");
+  RunAllPosted();
+  script_.Lose("c");
+  RunUntilEvents(4);
+  EXPECT_EQ(events_.back(), "lost c");
+  EXPECT_THAT(renewed_, ElementsAre("a"));
+}
+
+// Until the next renewal is due its end might come.
+TEST_F(JournalTest, AnOldLeaseThatIsHeldAgainIsRenewedAtOnce) {
+  constexpr absl::Duration kRenewal = absl::Milliseconds(100);
+  Open(kRenewal);
+  Acquire("a");
+  journal_->LetLapse("a");
+  RunAllPosted();
+  absl::SleepFor(2 * kRenewal);
+  script_.Block();
+  journal_->Load("x", Noting("loaded"));
+  script_.WaitUntilBlocked();
+  // Just behind a renewal, which had nothing to renew.
+  journal_->Load("y", Noting("loaded"));
+  journal_->Hold("a");
+  journal_->Load("z", Noting("loaded"));
+  script_.Unblock();
+  RunAllPosted();
+  auto calls = script_.calls();
+  calls.resize(5);  // renewals go on
+  EXPECT_THAT(calls, ElementsAre("acquire a", "load x", "load y", "renew a:1", "load z"));
 }
 
 TEST_F(JournalTest, RenewalDoesNotWaitForALongQueue) {

@@ -79,11 +79,12 @@ class Life {
     if (!opened.ok()) return ::testing::AssertionFailure() << opened.status();
     store_ = *std::move(opened);
     Contents found;
-    std::vector<std::string> damaged;
-    const auto page = store_->List("", 1000, {}, &damaged);
+    const auto page = store_->List("", 1000, {});
     if (!page.ok()) return ::testing::AssertionFailure() << page.status();
-    if (!damaged.empty()) return ::testing::AssertionFailure() << damaged[0] << " is damaged";
-    for (const SessionRecord& record : *page) {
+    for (const std::string& id : page->damaged) {
+      return ::testing::AssertionFailure() << id << " is damaged";
+    }
+    for (const SessionRecord& record : page->records) {
       auto session = store_->Load(record.metadata.id);
       if (!session.ok()) return ::testing::AssertionFailure() << session.status();
       found[record.metadata.id] = *std::move(session);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "engine/error.h"
 #include "engine/journal/redis_store.h"
 #include "gmock/gmock.h"
@@ -60,12 +61,11 @@ class RedisDamageTest : public ::testing::Test {
     SessionHolder again(*store_, "s");
     EXPECT_TRUE(absl::IsAlreadyExists(again.Create()));
     EXPECT_TRUE(bystander_.Append({3}).ok());
-    std::vector<std::string> damaged;
-    const auto listed = store_->List("", 10, {}, &damaged);
+    const auto listed = store_->List("", 10, {});
     ASSERT_TRUE(listed.ok()) << listed.status();
     if (field == "metadata") {
-      EXPECT_EQ(listed->size(), 1);
-      EXPECT_EQ(damaged, std::vector<std::string>{"s"});
+      EXPECT_EQ(listed->records.size(), 1);
+      EXPECT_EQ(listed->damaged, std::vector<std::string>{"s"});
     }
     // It can be deleted, and its id used again.
     SessionHolder damaged_one(*store_, "s");
@@ -154,8 +154,19 @@ TEST_F(RedisDamageTest, AnUndamagedSessionIsNotDeletedAsOne) {
 TEST_F(RedisDamageTest, DamagedSessionsDoNotExpire) {
   server_.Run({"ZADD", "kvasir:expiry", "1", "s"});
   server_.Run({"HSET", kRecord, "record", "?", "lease_until", "0"});
-  EXPECT_TRUE(store_->Expire(absl::FromUnixSeconds(4'000'000'000), {})->empty());
+  EXPECT_TRUE(store_->Expire({})->empty());
   EXPECT_TRUE(absl::IsDataLoss(store_->Load("s").status()));
+}
+
+TEST_F(RedisDamageTest, ADamagedTimeEndsNoSession) {
+  SessionHolder young(*store_, "young");
+  young.record.metadata.last_use_time = absl::Now();
+  young.record.metadata.ttl = absl::Hours(1);
+  ASSERT_TRUE(young.Create({1}).ok());
+  ASSERT_TRUE(young.Release().ok());
+  server_.Run({"ZADD", "kvasir:expiry", "1", "young"});
+  EXPECT_TRUE(store_->Expire({})->empty());
+  EXPECT_FALSE(other_->Load("young")->record.expired);
 }
 
 // One bit of any value that is stored of a session.

@@ -123,11 +123,10 @@ class DamageTest : public ::testing::Test {
         ++damaged_;
       }
     }
-    std::vector<std::string> damaged;
-    const auto page = store.List("", 1000, {}, &damaged);
+    const auto page = store.List("", 1000, {});
     if (!page.ok()) return;
-    EXPECT_EQ(page->size() + damaged.size(), written_.size());
-    for (const SessionRecord& record : *page) {
+    EXPECT_EQ(page->records.size() + page->damaged.size(), written_.size());
+    for (const SessionRecord& record : page->records) {
       const auto written = written_.find(record.metadata.id);
       ASSERT_NE(written, written_.end());
       const SessionRecord& now = written->second.record;
@@ -282,8 +281,8 @@ TEST_F(DamageTest, FlippedBitsInTheLogTakeBackTheLastWritesOfAll) {
       continue;
     }
     Contents found;
-    const auto page = (*opened)->List("", 1000, {}, nullptr);
-    for (const SessionRecord& record : page.value()) {
+    const auto page = (*opened)->List("", 1000, {});
+    for (const SessionRecord& record : page->records) {
       found[record.metadata.id] = (*opened)->Load(record.metadata.id).value();
     }
     const auto same = [&](const Contents& contents) {

@@ -65,6 +65,23 @@ TEST(Costs, AReplyReadsNothingFromTheStoreWhileItIsThisReplicas) {
   EXPECT_EQ(after.commits - before.commits, 3);
 }
 
+TEST(Costs, WhatIsToldOfASessionNeedsNoneOfItsTokens) {
+  StoredEngine engine;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(
+        engine
+            ->Create({.session_id = std::to_string(i), .initial_ids = std::vector<int>(5000, 300)})
+            .ok());
+  }
+  engine.Restart();
+  const auto opened = engine.store().counts();
+  EXPECT_EQ(engine->Get("1")->length, 5000);
+  const auto described = engine.store().counts();
+  EXPECT_EQ(described.records_read - opened.records_read, 1);
+  EXPECT_EQ(engine->List({.page_size = 2})->sessions.size(), 2);
+  EXPECT_LE(engine.store().counts().records_read - described.records_read, 2 + 1);
+}
+
 TEST(Costs, ARestartComputesASessionOnceAndReadsItOnce) {
   StoredEngine engine;
   constexpr size_t kLength = 4096;

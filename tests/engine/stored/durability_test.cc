@@ -183,6 +183,74 @@ TEST(Durability, ACancelledTurnIsStoredBeforeItsSessionIsFree) {
   }
 }
 
+// What a call is about to make of a session is nobody else's before it is stored.
+TEST(Durability, WhileATurnRunsItsSessionIsWhatIsStored) {
+  for (const Durability durability : {Durability::kTurn, Durability::kToken, Durability::kNone}) {
+    SCOPED_TRACE(static_cast<int>(durability));
+    StoredEngine engine(With(durability));
+    ASSERT_TRUE(engine->Create({.session_id = "s", .initial_ids = {1, 2, 3}}).ok());
+    GenerateRequest first = Turn("s", {5}, 1);
+    first.request_id = "first";
+    ASSERT_TRUE(engine->Generate(std::move(first)).status.ok());
+    const std::vector<int> before = *engine->Read("s");
+    testing::SlowTurn turn(*engine, "s");  // {4, 2}, and a token has been told
+    // Some of its tokens may come only now.
+    const uint64_t least = durability == Durability::kTurn ? before.size() : before.size() + 3;
+    const uint64_t most = durability == Durability::kTurn ? before.size() : before.size() + 8;
+    const auto is_seen = [&](uint64_t length) { return length >= least && length <= most; };
+    const auto info = engine->Get("s");
+    EXPECT_TRUE(info->busy);
+    EXPECT_TRUE(is_seen(info->length)) << info->length;
+    EXPECT_TRUE(is_seen(engine->List({})->sessions[0].length));
+    ASSERT_TRUE(engine->Fork("s", "fork").ok());
+    const std::vector<int> forked = *engine->Read("fork"), seen = *engine->Read("s");
+    EXPECT_TRUE(is_seen(forked.size()) && is_seen(seen.size()));
+    if (durability == Durability::kToken) {
+      EXPECT_GE(engine.store().Peek("s")->tokens.size(), seen.size());
+      EXPECT_EQ(info->last_finish_reason, FinishReason::kInterrupted);
+    } else {
+      EXPECT_EQ(info->last_request_id, "first");
+    }
+    turn.GoOn();
+    ASSERT_TRUE(turn.Wait().status.ok());
+    const std::vector<int> after = *engine->Read("s");
+    EXPECT_EQ(after, Joined(before, Joined({4, 2}, turn.Wait().ids)));
+    EXPECT_EQ(seen, std::vector(after.begin(), after.begin() + seen.size()));
+    EXPECT_EQ(forked, std::vector(after.begin(), after.begin() + forked.size()));
+    EXPECT_EQ(engine->Get("s")->last_request_id, "");
+  }
+}
+
+TEST(Durability, WhatIsOnItsWayToTheStoreIsNotSeen) {
+  StoredEngine engine(With(Durability::kTurn));
+  ASSERT_TRUE(engine->Create({.session_id = "s", .initial_ids = {1, 2, 3}}).ok());
+  ASSERT_TRUE(engine->Create({.session_id = "cut", .initial_ids = {1, 2, 3}}).ok());
+  engine.store().Hang();
+  const auto fresh = engine->Start(FirstTurn("fresh", {5, 6}, 1));
+  GenerateRequest request = Turn("s", {4}, 2);
+  request.request_id = "turn";
+  const auto turn = engine->Start(std::move(request));
+  std::promise<uint64_t> cut;
+  engine->engine().TruncateSession(
+      "cut", 1, std::nullopt,
+      [&](const absl::StatusOr<SessionInfo>& info) { cut.set_value(info->length); });
+  ASSERT_TRUE(Eventually([&] { return engine->engine().stats().generated_tokens == 2; }));
+  for (const std::string id : {"s", "cut"}) {
+    const auto info = engine->Get(id);
+    EXPECT_TRUE(info->busy);
+    EXPECT_EQ(info->length, 3);
+    EXPECT_EQ(info->last_request_id, "");
+    EXPECT_EQ(*engine->Read(id), (std::vector{1, 2, 3}));
+  }
+  engine.store().LetGo();
+  EXPECT_TRUE(turn->Wait().status.ok());
+  EXPECT_TRUE(fresh->Wait().status.ok());
+  EXPECT_EQ(cut.get_future().get(), 1);
+  EXPECT_EQ(*engine->Read("cut"), std::vector{1});
+  EXPECT_EQ(engine->Get("s")->length, 6);
+  EXPECT_EQ(engine->Get("s")->last_request_id, "turn");
+}
+
 TEST(Durability, TurnsThatEndTogetherAreCommittedTogether) {
   StoredEngine engine(With(Durability::kTurn));
   constexpr int kTurns = 16;

@@ -120,19 +120,23 @@ absl::Status FaultStore::Release(std::span<const Lease> leases) {
   return store_->Release(leases);
 }
 
-absl::StatusOr<std::vector<SessionRecord>> FaultStore::List(
-    const std::string& after, size_t count, const std::map<std::string, std::string>& labels,
-    std::vector<std::string>* damaged) {
+absl::StatusOr<SessionRecord> FaultStore::LoadRecord(const std::string& id) {
   WaitWhileHanging();
   const std::lock_guard lock(store_mutex_);
-  return store_->List(after, count, labels, damaged);
+  return store_->LoadRecord(id);
 }
 
-absl::StatusOr<std::vector<std::string>> FaultStore::Expire(absl::Time now,
-                                                            const std::set<std::string>& in_use) {
+absl::StatusOr<SessionStore::Page> FaultStore::List(
+    const std::string& after, size_t count, const std::map<std::string, std::string>& labels) {
   WaitWhileHanging();
   const std::lock_guard lock(store_mutex_);
-  auto expired = store_->Expire(now, in_use);
+  return store_->List(after, count, labels);
+}
+
+absl::StatusOr<std::vector<std::string>> FaultStore::Expire(const std::set<std::string>& in_use) {
+  WaitWhileHanging();
+  const std::lock_guard lock(store_mutex_);
+  auto expired = store_->Expire(in_use);
   const std::lock_guard count(mutex_);
   ++sweeps_;
   return expired;

@@ -52,18 +52,18 @@ class FaultStore : public SessionStore {
 
   // --- the store ---
 
+  bool shared() const override { return store_->shared(); }
   std::string name() const override { return store_->name(); }
   absl::StatusOr<OwnedSession> Acquire(const std::string& id,
                                        std::optional<uint64_t> known) override;
   absl::StatusOr<StoredSession> Load(const std::string& id) override;
+  absl::StatusOr<SessionRecord> LoadRecord(const std::string& id) override;
   void Write(std::span<SessionWrite> writes) override;
   absl::StatusOr<std::vector<std::string>> Renew(std::span<const Lease> leases) override;
   absl::Status Release(std::span<const Lease> leases) override;
-  absl::StatusOr<std::vector<SessionRecord>> List(const std::string& after, size_t count,
-                                                  const std::map<std::string, std::string>& labels,
-                                                  std::vector<std::string>* damaged) override;
-  absl::StatusOr<std::vector<std::string>> Expire(absl::Time now,
-                                                  const std::set<std::string>& in_use) override;
+  absl::StatusOr<Page> List(const std::string& after, size_t count,
+                            const std::map<std::string, std::string>& labels) override;
+  absl::StatusOr<std::vector<std::string>> Expire(const std::set<std::string>& in_use) override;
   Counts counts() const override;
 
  private:

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/clock.h"
 #include "tests/engine/stored/stored_engine.h"
 
 namespace kvasir {
@@ -270,38 +269,6 @@ TEST(Faults, ByNoneTheNextCallSeesWhatTheStoreHas) {
     engine.store().Heal();
     const Outcome next = engine->Generate(Turn("s", {2}, 3));
     EXPECT_TRUE(next.status.ok()) << next.status;
-  }
-}
-
-// Two questions about one session are on their way to the store at once.
-TEST(Faults, ADeletionAndACallMeetAtTheStore) {
-  for (const bool deletes_first : {true, false}) {
-    StoredEngine engine;
-    ASSERT_TRUE(engine->Create({.session_id = "s", .initial_ids = {1, 2, 3}}).ok());
-    absl::SleepFor(
-        absl::Milliseconds(4200));  // the lease is not trusted any longer: the store is asked
-    engine.store().Hang();
-    std::promise<absl::Status> deleted;
-    const auto deletes = [&] {
-      engine->engine().DeleteSession(
-          "s", [&](const absl::Status& status) { deleted.set_value(status); });
-    };
-    if (deletes_first) deletes();
-    const auto turn = engine->Start(Turn("s", {4}, 2));
-    if (!deletes_first) deletes();
-    engine->DropIdleBlocks();  // both have been asked for
-    engine.store().LetGo();
-    const Outcome& outcome = turn->Wait();
-    const absl::Status status = deleted.get_future().get();
-    EXPECT_TRUE(status.ok() || !deletes_first) << status;
-    EXPECT_TRUE(status.ok() || outcome.status.ok());
-    const auto left = engine->Read("s");
-    if (status.ok()) {
-      EXPECT_EQ(ReasonOf(left.status()), "SESSION_NOT_FOUND");
-      EXPECT_TRUE(absl::IsNotFound(engine.store().Peek("s").status()));
-    } else {
-      EXPECT_EQ(*left, Joined({1, 2, 3, 4}, outcome.ids));
-    }
   }
 }
 

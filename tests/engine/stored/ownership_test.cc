@@ -12,6 +12,7 @@
 #include "tests/engine/journal/redis_link.h"
 #include "tests/engine/journal/redis_server.h"
 #include "tests/engine/stored/stored_engine.h"
+#include "tests/engine/wall_clock.h"
 
 namespace kvasir {
 namespace {
@@ -217,6 +218,45 @@ TEST_F(OwnershipTest, MemoryIsNotReadLongerThanTheLease) {
   Speak(b_);
 }
 
+// Deleted and made again by another replica: of the same length and version, but not the same.
+TEST_F(OwnershipTest, WhatIsInMemoryOfADeletedSessionIsNotTakenForTheNextOne) {
+  std::vector<int> old(64), fresh(64);
+  for (int i = 0; i < 64; ++i) {
+    old[i] = i + 3;
+    fresh[i] = i < 20 ? old[i] : 300 - i;
+  }
+  ASSERT_TRUE(
+      a_->Create({.session_id = "x", .initial_ids = old, .sampling = {.seed = kSeed}}).ok());
+  ASSERT_TRUE(a_->Generate(Turn("x", {}, 1)).status.ok());
+  LetLapse("x");
+  ASSERT_TRUE(b_->Delete("x").ok());
+  ASSERT_TRUE(
+      b_->Create({.session_id = "x", .initial_ids = fresh, .sampling = {.seed = kSeed}}).ok());
+  ASSERT_TRUE(b_->Generate(Turn("x", {}, 1)).status.ok());
+  absl::SleepFor(kNoLongerTrusted);
+  EXPECT_LE(a_->Get("x")->cached_tokens, 20);
+  EXPECT_LE(a_->List({})->sessions[1].cached_tokens, 20);
+  const auto made = a_->Fork("x", "fork", 64);
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ(*a_->Read("fork"), fresh);
+  const Outcome spoken = a_->Generate(Turn("fork", {2, 7}, 6));
+  const Outcome expected = FreshAnswer(*b_.engine, fresh, {2, 7}, 6, kSeed);
+  EXPECT_EQ(DifferenceOf(spoken.logprobs, expected.logprobs), "");
+  EXPECT_LE(spoken.started.cached_tokens, 20);
+  // Nor does anybody else find what the fork's blocks would have been.
+  const Outcome other = FreshAnswer(*a_.engine, fresh, {2, 7}, 6, kSeed);
+  EXPECT_EQ(DifferenceOf(other.logprobs, expected.logprobs), "");
+}
+
+TEST_F(OwnershipTest, ALeaseIsNotProlongedByWhoSetsTheClock) {
+  testing::SetWallClockBack(absl::Hours(1));
+  absl::SleepFor(kNoLongerTrusted);
+  LetLapse();
+  Speak(b_);
+  EXPECT_EQ(*a_->Read("s"), content_);
+  testing::SetWallClockBack(absl::ZeroDuration());
+}
+
 TEST_F(OwnershipTest, ASessionThatLeavesTheMemoryMeanwhileIsReadAgain) {
   LetLapse();
   Speak(b_);
@@ -234,6 +274,39 @@ TEST_F(OwnershipTest, ASessionThatLeavesTheMemoryMeanwhileIsReadAgain) {
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   EXPECT_EQ(outcome.started.session_length, content_.size());
   EXPECT_EQ(*a_->Read("s"), Joined(content_, Joined({9}, outcome.ids)));
+}
+
+// Two questions about one session are on their way to the store at once.
+TEST_F(OwnershipTest, ADeletionAndACallMeetAtTheStore) {
+  for (const std::string id : {"first", "second"}) {
+    ASSERT_TRUE(a_->Create({.session_id = id, .initial_ids = {1, 2, 3}}).ok());
+  }
+  absl::SleepFor(kNoLongerTrusted);  // the store is asked
+  for (const std::string id : {"first", "second"}) {
+    const bool deletes_first = id == "first";
+    a_.store->Hang();
+    std::promise<absl::Status> deleted;
+    const auto deletes = [&] {
+      a_->engine().DeleteSession(id,
+                                 [&](const absl::Status& status) { deleted.set_value(status); });
+    };
+    if (deletes_first) deletes();
+    const auto turn = a_->Start(Turn(id, {4}, 2));
+    if (!deletes_first) deletes();
+    a_->DropIdleBlocks();  // both have been asked for
+    a_.store->LetGo();
+    const Outcome& outcome = turn->Wait();
+    const absl::Status status = deleted.get_future().get();
+    EXPECT_TRUE(status.ok() || !deletes_first) << status;
+    EXPECT_TRUE(status.ok() || outcome.status.ok());
+    const auto left = a_->Read(id);
+    if (status.ok()) {
+      EXPECT_EQ(ReasonOf(left.status()), "SESSION_NOT_FOUND");
+      EXPECT_TRUE(absl::IsNotFound(a_.store->Peek(id).status()));
+    } else {
+      EXPECT_EQ(*left, Joined({1, 2, 3, 4}, outcome.ids));
+    }
+  }
 }
 
 TEST_F(OwnershipTest, AFailedWriteDoesNotKeepTheLease) {
