@@ -13,10 +13,29 @@ namespace {
 constexpr size_t kMaxSessionId = 128;
 constexpr uint32_t kDefaultPage = 100;
 constexpr uint32_t kMaxPage = 1000;
+// What a session carries besides its tokens is written with every turn, and a page of lists holds
+// it a thousand times within a message's 16 MiB.
+constexpr size_t kMaxLabels = 64;
+constexpr size_t kMaxLabelBytes = 4096;  // of all keys and values
+constexpr size_t kMaxSessionBiases = 1000;
 
 bool IsIdCharacter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
          c == '_' || c == '-';
+}
+
+absl::Status TooMany(const char* field, size_t value, const char* unit, size_t limit) {
+  return MakeError(Reason::kInvalidField,
+                   absl::StrCat(field, ": ", value, " ", unit, " are over ", limit),
+                   {{"field", field}});
+}
+
+absl::Status CheckLabels(const std::map<std::string, std::string>& labels) {
+  if (labels.size() > kMaxLabels) return TooMany("labels", labels.size(), "entries", kMaxLabels);
+  size_t bytes = 0;
+  for (const auto& [key, value] : labels) bytes += key.size() + value.size();
+  if (bytes > kMaxLabelBytes) return TooMany("labels", bytes, "bytes", kMaxLabelBytes);
+  return absl::OkStatus();
 }
 
 absl::Status PastTheEnd(std::string_view field, uint64_t value, size_t length) {
@@ -105,6 +124,12 @@ absl::Status Engine::Core::CheckCreate(const CreateSessionRequest& request) cons
   }
   const absl::Status sampling = ValidateSampling(request.sampling, model_->config.vocab);
   if (!sampling.ok()) return sampling;
+  if (request.sampling.logit_bias.size() > kMaxSessionBiases) {
+    return TooMany("sampling.logit_bias", request.sampling.logit_bias.size(), "entries",
+                   kMaxSessionBiases);
+  }
+  const absl::Status labels = CheckLabels(request.labels);
+  if (!labels.ok()) return labels;
   if (request.ttl && *request.ttl <= absl::ZeroDuration()) {
     return MakeError(Reason::kInvalidField,
                      absl::StrCat("ttl: ", absl::FormatDuration(*request.ttl), " is not over 0"),

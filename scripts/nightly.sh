@@ -2,7 +2,7 @@
 # What takes too long for every change: every stage of scripts/test.sh with clang-tidy on all
 # files and long fuzzing, the scheduler's simulation with many seeds, the GPU's library for every
 # architecture, all bugs that are planted in it in every mode, servers killed under load with a new
-# seed each time, then the tests with the label slow, which skip themselves without KVASIR_MODEL_DIR,
+# seed each time, a store that is away for long, then the tests with the label slow, which skip themselves without KVASIR_MODEL_DIR,
 # a folder with a real checkpoint.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -19,4 +19,5 @@ scripts/simt-bugs.sh
 seed=$(date +%s)
 scripts/torture.sh --seed="$seed"
 scripts/torture.sh --move --seed="$seed"
+KVASIR_OUTAGE_SECONDS=10 build/release/tests/stored_outage_test
 ctest --test-dir build/release --label-regex slow --output-on-failure --no-tests=error

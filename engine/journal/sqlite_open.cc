@@ -124,6 +124,7 @@ absl::Status SqliteStore::CheckSessions() {
   rows.Text(1, "");
   std::string last_key;
   while (rows.Next()) {
+    ++counts_.records_read;
     const bool text = rows.IsText(0);  // nothing else is found by its id
     const std::string_view key = rows.Bytes(0);
     const std::string id = IdInRecord(rows.Bytes(1));

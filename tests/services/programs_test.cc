@@ -308,7 +308,7 @@ TEST(Serving, ModelMetrics) {
   EXPECT_EQ(MetricOf(text, "kvasir_generated_tokens_total"), 40);
   EXPECT_EQ(MetricOf(text, "kvasir_computed_tokens_total"), 79);  // all but the last
   EXPECT_EQ(MetricOf(text, "kvasir_cached_tokens_total"), 59);
-  EXPECT_EQ(MetricOf(text, "kvasir_sessions"), 1);
+  EXPECT_EQ(MetricOf(text, "kvasir_sessions_in_memory"), 1);
   EXPECT_EQ(MetricOf(text, "kvasir_running"), 0);
   EXPECT_EQ(MetricOf(text, "kvasir_queue_length"), 0);
   EXPECT_EQ(MetricOf(text, "kvasir_saved_blocks_total"), 0);  // the CPU has no use for it
@@ -321,7 +321,7 @@ TEST(Serving, ModelMetrics) {
             1);
 
   EXPECT_TRUE(kvasir::testing::Delete(*stub, "s").ok());
-  text = ScrapeUntil(metrics, "kvasir_sessions", 0);
+  text = ScrapeUntil(metrics, "kvasir_sessions_in_memory", 0);
   EXPECT_EQ(MetricOf(text, "kvasir_kv_blocks_used"), 0);
 }
 

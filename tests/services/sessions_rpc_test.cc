@@ -169,6 +169,42 @@ TEST_F(SessionsRpcTest, ListsByLabels) {
   EXPECT_THAT(Listed(request), IsEmpty());
 }
 
+// Clients and servers refuse messages over 16 MiB.
+TEST_F(SessionsRpcTest, TheLargestPageOfTheLargestSessionsIsAMessage) {
+  v1::CreateSessionRequest request;
+  request.set_session_id(std::string(128, 'p'));
+  request.mutable_ttl()->set_seconds(1'000'000);
+  for (int i = 0; i < 64; ++i) {
+    (*request.mutable_labels())["key" + std::to_string(10 + i)] = std::string(59, 'v');
+  }
+  v1::SamplingParameters& sampling = *request.mutable_sampling();
+  sampling.set_temperature(0.5f);
+  sampling.set_top_k(0xFFFFFFFFu);
+  sampling.set_top_p(0.75f);
+  sampling.set_min_p(0.25f);
+  sampling.set_seed(0xFFFFFFFFFFFFFFFFu);
+  sampling.set_repetition_penalty(1.5f);
+  sampling.set_frequency_penalty(-2.0f);
+  sampling.set_presence_penalty(2.0f);
+  for (int id = 200; id < 1200; ++id) (*sampling.mutable_logit_bias())[id] = 0.5f;
+  const grpc::Status created = Create(stub(), request);
+  ASSERT_TRUE(created.ok()) << created.error_message();
+  v1::ForkSessionRequest fork;
+  fork.set_session_id(request.session_id());
+  fork.set_new_session_id(std::string(128, 'f'));
+  ASSERT_TRUE(Fork(stub(), fork).ok());
+  v1::GenerateRequest turn = AskFor(fork.new_session_id(), {7}, 1);
+  turn.set_request_id(std::string(128, 'r'));
+  ASSERT_TRUE(Generate(stub(), turn).status.ok());
+
+  v1::ListSessionsResponse page;
+  *page.add_sessions() = GetIt(fork.new_session_id());
+  EXPECT_EQ(page.sessions(0).labels_size(), 64);
+  // Numbers may be longer: an id of a bias by a byte, lengths by three each.
+  const size_t longer = 1000 + 3 * 3;
+  EXPECT_LE(1000 * (page.ByteSizeLong() + longer) + 200, 16u << 20);
+}
+
 TEST_F(SessionsRpcTest, ForkSharesThePast) {
   CreateWith(stub(), "source", SomeIds(50, 1));
   const Generation turn = Generate(stub(), AskFor("source", {}, 10));

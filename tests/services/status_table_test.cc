@@ -183,6 +183,15 @@ TEST_F(StatusTableTest, OtherFieldsOutOfRange) {
   create.mutable_ttl()->set_seconds(1);
   create.mutable_ttl()->set_nanos(-1);
   ExpectInvalid(Create(stub(), create), "ttl", {"-1 nanos"});
+  create.clear_ttl();
+  for (int i = 0; i < 65; ++i) (*create.mutable_labels())[std::to_string(i)] = "";
+  ExpectInvalid(Create(stub(), create), "labels", {"65 entries", "64"});
+  create.mutable_labels()->clear();
+  (*create.mutable_labels())["key"] = std::string(4094, 'v');
+  ExpectInvalid(Create(stub(), create), "labels", {"4097 bytes", "4096"});
+  create.mutable_labels()->clear();
+  for (int id = 0; id < 1001; ++id) (*create.mutable_sampling()->mutable_logit_bias())[id] = 1;
+  ExpectInvalid(Create(stub(), create), "sampling.logit_bias", {"1001 entries", "1000"});
 
   v1::TruncateSessionRequest truncate;
   truncate.set_session_id("any");

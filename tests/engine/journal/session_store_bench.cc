@@ -68,10 +68,12 @@ void Append(SessionStore& store, SessionRecord& record, Fence fence, std::mt1993
   ++record.version;
 }
 
-void Run(const std::string& path) {
+// `place`: an SQLite file, or a Redis.
+void Run(const std::string& place) {
   std::mt19937_64 random(1);
   const auto open = [&] {
-    auto store = OpenSqliteStore(path);
+    auto store =
+        place.starts_with("redis:") ? OpenRedisStore(place, "bench:1") : OpenSqliteStore(place);
     if (!store.ok()) std::fprintf(stderr, "%s\n", store.status().ToString().c_str());
     KVASIR_CHECK(store.ok());
     return *std::move(store);
@@ -126,7 +128,8 @@ void Run(const std::string& path) {
 }  // namespace
 }  // namespace kvasir
 
-// session_store_bench [FILE]: FILE, new, lies on the disk to be measured; else a temporary one.
+// session_store_bench [FILE | redis://HOST:PORT/DB]: FILE, new, lies on the disk to be measured,
+// the Redis is empty; else a temporary file.
 int main(int argc, char** argv) {
   const kvasir::testing::TemporaryDirectory directory;
   kvasir::Run(argc > 1 ? argv[1] : (directory.path() / "sessions.db").string());

@@ -3,12 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sqlite3.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -22,6 +20,7 @@
 #include "engine/check.h"
 #include "engine/error.h"
 #include "engine/journal/session_store.h"
+#include "tests/engine/file_size_limit.h"
 #include "tests/engine/journal/random_sessions.h"
 #include "tests/engine/temporary_directory.h"
 
@@ -194,23 +193,15 @@ TEST_F(SqliteStoreTest, WhatCannotBeWrittenIsRefused) {
   chmod(directory_.path().c_str(), 0700);
 }
 
-// No file of this process may grow past `bytes`, as on a full disk.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    signal(SIGXFSZ, SIG_IGN);
-    getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit limit = {bytes, before_.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &limit);
+TEST_F(SqliteStoreTest, OpeningReadsARecordOfEachSessionAndNoTokens) {
+  constexpr int kSessions = 300;
+  auto store = Open(path());
+  for (int i = 0; i < kSessions; ++i) {
+    ASSERT_TRUE(Create(*store, absl::StrCat("s", i), RandomTokens(5000, random_)).ok());
   }
-  ~FileSizeLimit() {
-    setrlimit(RLIMIT_FSIZE, &before_);
-    signal(SIGXFSZ, SIG_DFL);
-  }
-
- private:
-  rlimit before_{};
-};
+  store.reset();
+  EXPECT_EQ(Open(path())->counts().records_read, kSessions);
+}
 
 TEST_F(SqliteStoreTest, AFullDiskFailsWritesAndSpoilsNothing) {
   auto store = Open(path());
@@ -219,7 +210,7 @@ TEST_F(SqliteStoreTest, AFullDiskFailsWritesAndSpoilsNothing) {
   }
   const auto before = store->Load("s0");
   {
-    const FileSizeLimit limit(fs::file_size(path() + "-wal") + 10'000);
+    const testing::FileSizeLimit limit(fs::file_size(path() + "-wal") + 10'000);
     std::vector<SessionWrite> writes;
     for (const char* id : {"big", "small"}) {
       writes.push_back(Creation(id, RandomTokens(*id == 'b' ? 100'000 : 1, random_), random_));

@@ -2,11 +2,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "tests/engine/file_size_limit.h"
 #include "tests/engine/stored/stored_engine.h"
 
 namespace kvasir {
@@ -270,6 +273,53 @@ TEST(Faults, ByNoneTheNextCallSeesWhatTheStoreHas) {
     const Outcome next = engine->Generate(Turn("s", {2}, 3));
     EXPECT_TRUE(next.status.ok()) << next.status;
   }
+}
+
+TEST(Faults, AFullDiskEndsTurnsUntilThereIsRoom) {
+  StoredEngine engine;
+  std::vector<std::string> ids;
+  std::map<std::string, std::vector<int>> contents;
+  for (int i = 0; i < 4; ++i) {
+    ids.push_back("s" + std::to_string(i));
+    ASSERT_TRUE(engine->Create({.session_id = ids.back(), .initial_ids = {1, 2, i}}).ok());
+    contents[ids.back()] = {1, 2, i};
+  }
+  {
+    // Room for some turns.
+    const testing::FileSizeLimit limit(std::filesystem::file_size(engine.path() + "-wal") + 40'000);
+    int failed = 0;
+    for (int turn = 0; turn < 200 && failed < 12; ++turn) {
+      const std::string& id = ids[turn % ids.size()];
+      const std::vector<int> input(5, turn);
+      const Outcome outcome = engine->Generate(Turn(id, input, 3));
+      if (outcome.status.ok()) {
+        contents[id] = Joined(contents[id], Joined(input, outcome.ids));
+      } else {
+        ++failed;
+        EXPECT_EQ(ReasonOf(outcome.status), "STORE") << outcome.status;
+      }
+      EXPECT_EQ(*engine->Read(id), contents[id]);
+    }
+    EXPECT_EQ(failed, 12);
+    const testing::FileSizeLimit none(4096);
+    EXPECT_EQ(ReasonOf(engine->Create({.session_id = "new"}).status()), "STORE");
+    EXPECT_EQ(ReasonOf(engine->Fork("s0", "new").status()), "STORE");
+    EXPECT_EQ(ReasonOf(engine->Truncate("s0", 1).status()), "STORE");
+    EXPECT_EQ(ReasonOf(engine->Delete("s0")), "STORE");
+    // What needs no store goes on.
+    EXPECT_TRUE(engine->Generate(Turn("", {1, 2}, 3)).status.ok());
+  }
+  for (const bool restarted : {false, true}) {
+    if (restarted) engine.Restart();
+    for (const std::string& id : ids) {
+      SCOPED_TRACE(id);
+      EXPECT_EQ(*engine->Read(id), contents[id]);
+      const Outcome outcome = engine->Generate(Turn(id, {9}, 2));
+      ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+      contents[id] = Joined(contents[id], Joined({9}, outcome.ids));
+    }
+  }
+  EXPECT_EQ(ReasonOf(engine->Get("new").status()), "SESSION_NOT_FOUND");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "tests/engine/journal/redis_server.h"
 #include "tests/engine/stored/stored_engine.h"
 
@@ -101,6 +103,35 @@ class Client {
   std::vector<int> content_;
 };
 
+// Turns that need no session go on while the store is away.
+class OneShots {
+ public:
+  explicit OneShots(SyncEngine& engine)
+      : thread_([this, &engine] {
+          while (!enough_) {
+            const Outcome outcome = engine.Generate(testing::Turn("", {3, 1, 4}, 4));
+            EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+            ++answered_;
+          }
+        }) {}
+  ~OneShots() {
+    enough_ = true;
+    thread_.join();
+  }
+  int answered() const { return answered_; }
+
+ private:
+  std::atomic<bool> enough_ = false;
+  std::atomic<int> answered_ = 0;
+  std::thread thread_;  // last: uses the others
+};
+
+// Until every client has noticed, and KVASIR_OUTAGE_SECONDS.
+absl::Duration ShortestOutage() {
+  const char* seconds = std::getenv("KVASIR_OUTAGE_SECONDS");
+  return absl::Seconds(seconds != nullptr ? std::strtod(seconds, nullptr) : 0);
+}
+
 // Redis goes by `stop`, and comes back by `start`.
 void RunThroughAnOutage(RedisServer& server, const std::function<void()>& stop,
                         const std::function<void()>& start) {
@@ -125,8 +156,13 @@ void RunThroughAnOutage(RedisServer& server, const std::function<void()>& stop,
     });
   };
   EXPECT_TRUE(all_have([](const Client& c) { return c.spoken >= 5; }));
+  const OneShots one_shots(*engine);
   stop();
+  const absl::Time back = absl::Now() + ShortestOutage();
+  const int before = one_shots.answered();
   EXPECT_TRUE(all_have([](const Client& c) { return c.failed >= 1; }));
+  absl::SleepFor(back - absl::Now());
+  EXPECT_GT(one_shots.answered(), before + 10);
   start();
   for (const auto& client : clients) client->spoken = 0;
   EXPECT_TRUE(all_have([](const Client& c) { return c.spoken >= 30; }));

@@ -1,17 +1,11 @@
 // What stored sessions cost an engine: throughput, memory, start, restoring.
-#include <malloc.h>
-
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <future>
 #include <memory>
-#include <new>
 #include <optional>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -19,34 +13,9 @@
 #include "absl/time/clock.h"
 #include "engine/check.h"
 #include "tests/engine/engine_harness.h"
+#include "tests/engine/heap_bytes.h"
 #include "tests/engine/random_model.h"
 #include "tests/engine/temporary_directory.h"
-
-namespace {
-
-std::atomic<int64_t> heap_bytes = 0;  // as the allocator counts them
-
-void* Allocate(size_t bytes) {
-  void* memory = std::malloc(bytes);
-  if (memory == nullptr) std::abort();
-  heap_bytes += static_cast<int64_t>(malloc_usable_size(memory));
-  return memory;
-}
-
-void Free(void* memory) {
-  if (memory == nullptr) return;
-  heap_bytes -= static_cast<int64_t>(malloc_usable_size(memory));
-  std::free(memory);
-}
-
-}  // namespace
-
-void* operator new(size_t bytes) { return Allocate(bytes); }
-void* operator new[](size_t bytes) { return Allocate(bytes); }
-void operator delete(void* memory) noexcept { Free(memory); }
-void operator delete[](void* memory) noexcept { Free(memory); }
-void operator delete(void* memory, size_t) noexcept { Free(memory); }
-void operator delete[](void* memory, size_t) noexcept { Free(memory); }
 
 namespace kvasir {
 namespace {
@@ -197,14 +166,14 @@ void Row(const char* what, double value, const char* unit) {
 
 // Besides its tokens: their vector has room for as many.
 double BytesBesides(int64_t before, int sessions, size_t length) {
-  return static_cast<double>(heap_bytes - before) / sessions -
+  return static_cast<double>(testing::HeapBytes() - before) / sessions -
          static_cast<double>(length * sizeof(int));
 }
 
 void MeasureMemoryWithoutStore() {
   SyncEngine engine(Plain());
   engine.Stats();
-  const int64_t before = heap_bytes;
+  const int64_t before = testing::HeapBytes();
   for (int i = 0; i < kSessions; i += 1000) CreateSessions(engine.engine(), i, 1000, 100);
   engine.Stats();
   Row("a session without a store, besides its 100 tokens", BytesBesides(before, kSessions, 100),
@@ -277,7 +246,7 @@ void MeasureMany(const std::string& path) {
 
   MeasureRestoring(*engine, 0, "few in memory");
   engine->Stats();
-  const int64_t before = heap_bytes;
+  const int64_t before = testing::HeapBytes();
   for (int first = 0; first < kSessions; first += 1000) {
     std::vector<std::promise<void>> seen(1000);
     for (int i = 0; i < 1000; ++i) {

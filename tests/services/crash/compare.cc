@@ -88,8 +88,7 @@ class Comparison {
       history.push_back(std::move(step));
       return history;
     }
-    const bool may_be_cut =
-        turn && (durability_ != Durability::kTurn || pending.cancelled || pending.is_fork);
+    const bool may_be_cut = turn && (durability_ != Durability::kTurn || pending.cancelled);
     const size_t input_end = before.size() + step.turn.input_ids_size();
     if (!may_be_cut || stored_.tokens.size() <= input_end) return std::nullopt;
     const size_t kept = stored_.tokens.size() - input_end;

@@ -41,7 +41,7 @@ void KnownSession::Add(Step step, uint64_t new_length, bool is_durable) {
 }
 
 LoadClient::LoadClient(int number, uint64_t seed, Durability durability)
-    : turns_are_durable_(durability != Durability::kNone), random_(seed * 1000 + number) {
+    : durability_(durability), random_(seed * 1000 + number) {
   for (int i = 0; i < kSessions; ++i) {
     KnownSession& session = sessions_.emplace_back();
     session.id = "client" + std::to_string(number) + "-" + std::to_string(i);
@@ -212,7 +212,7 @@ void LoadClient::Acknowledge(KnownSession& session, Step step, const Generation&
   EXPECT_EQ(seen.complete->session_length(),
             session.length + step.turn.input_ids_size() + seen.ids.size());
   session.last_request_id = step.turn.request_id();
-  session.Add(std::move(step), seen.complete->session_length(), turns_are_durable_);
+  session.Add(std::move(step), seen.complete->session_length(), durability_ != Durability::kNone);
 }
 
 void LoadClient::Settle(KnownSession& session, Step step) {
@@ -232,7 +232,7 @@ void LoadClient::Settle(KnownSession& session, Step step) {
   const uint64_t before = session.length + step.turn.input_ids_size();
   EXPECT_GE(found.length(), before + step.ids.size()) << session.id;
   step.kept = static_cast<uint32_t>(found.length() - before);
-  session.Add(std::move(step), found.length(), turns_are_durable_);
+  session.Add(std::move(step), found.length(), durability_ != Durability::kNone);
 }
 
 // --- the other calls ----------------------------------------------------------------------------
@@ -263,7 +263,9 @@ void LoadClient::ForkBusy(const KnownSession& source, const v1::GenerateRequest&
     fork.pending = {.base = source.history, .step = std::move(turn), .is_fork = true};
     return;
   }
-  const uint64_t least = seen > 0 ? source.length + request.input_ids_size() + seen : source.length;
+  // By turn, what the client has seen of a turn that runs is nobody else's yet.
+  const bool has_seen = seen > 0 && durability_ != Durability::kTurn;
+  const uint64_t least = source.length + (has_seen ? request.input_ids_size() + seen : 0);
   EXPECT_GE(made.length(), least) << fork.id;
   fork.history = source.history;
   if (made.length() > source.length) fork.history.push_back(std::move(turn));

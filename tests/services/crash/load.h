@@ -50,7 +50,8 @@ struct KnownSession {
     History base;
     std::optional<Step> step;
     bool deletion = false;
-    bool is_fork = false;  // of a session that a turn ran on: any part of `step` or nothing of it
+    // Of a session that a turn ran on: what was durable of `step` by then, or nothing of it.
+    bool is_fork = false;
     bool cancelled = false;
   };
   std::optional<Pending> pending;
@@ -109,7 +110,7 @@ class LoadClient {
   KnownSession* Other(const KnownSession& than, bool exists);
   v1::SamplingParameters RandomSampling();
 
-  const bool turns_are_durable_;
+  const Durability durability_;
   std::mt19937_64 random_;
   std::vector<KnownSession> sessions_;
   int requests_ = 0, acknowledged_turns_ = 0;
