@@ -131,17 +131,18 @@ absl::StatusOr<std::unique_ptr<Engine::Core::Model>> Engine::Core::Load(
   model->host_kv_blocks = *host_blocks;
 
   const uint64_t kv_tokens = uint64_t{static_cast<uint32_t>(*blocks)} * kBlockTokens;
-  model->info = {.model_name = ModelName(options.model_dir),
-                 .fingerprint = model->weights.fingerprint,
-                 .vocab_size = static_cast<uint32_t>(model->config.vocab),
-                 .max_context = static_cast<uint32_t>(model->config.max_positions),
-                 .eos_token_ids = model->generation.eos_token_ids,
-                 .default_sampling = model->generation.sampling,
-                 .device = model->backend->device(),
-                 .dtype = NameOf(choice.cpu.dtype),
-                 .numerics = model->backend->numerics(),
-                 .device_fallback = opened->fallback,
-                 .kv_tokens = kv_tokens};
+  model->info = {
+      .model_name = options.model_name.empty() ? ModelName(options.model_dir) : options.model_name,
+      .fingerprint = model->weights.fingerprint,
+      .vocab_size = static_cast<uint32_t>(model->config.vocab),
+      .max_context = static_cast<uint32_t>(model->config.max_positions),
+      .eos_token_ids = model->generation.eos_token_ids,
+      .default_sampling = model->generation.sampling,
+      .device = model->backend->device(),
+      .dtype = NameOf(choice.cpu.dtype),
+      .numerics = model->backend->numerics(),
+      .device_fallback = opened->fallback,
+      .kv_tokens = kv_tokens};
   return model;
 }
 
