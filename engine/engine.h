@@ -35,6 +35,7 @@ enum class Durability {
 
 struct EngineOptions {
   std::filesystem::path model_dir;
+  std::string model_name;                  // what GetModelInfo calls it; empty: as the directory
   DTypeChoice dtype = DTypeChoice::kAuto;  // auto: the checkpoint's; f16 runs as bf16
   std::string device = "cpu";              // as BackendChoice says
   std::string gpu_plugin;                  // the GPU's library; empty: where it is installed

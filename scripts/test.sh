@@ -19,8 +19,8 @@ Usage: scripts/test.sh [--quick] [--stage=NAME]... [--all-files] [--help]
            was not built, for want of nvcc, unless KVASIR_WITHOUT_NVCC is 1
   clients  clients/ against live services
   lint     clang-format, clang-tidy, shellcheck, ruff, buf
-  asan     AddressSanitizer and UBSan: tests of engine and tokenizer
-  tsan     ThreadSanitizer: tests of the engine
+  asan     AddressSanitizer and UBSan: tests of engine, tokenizer and model download
+  tsan     ThreadSanitizer: tests of the engine and of model download
   fuzz     every libFuzzer target for a short time, from its seed corpus
 
 Without options every stage runs. The exit code is 0 when each of them passed.
@@ -120,11 +120,12 @@ stage_asan() {
 }
 
 stage_tsan() {
-  build_preset tsan tests/engine/all
+  build_preset tsan tests/engine/all tests/services/hub/all
   # Numerics of one thread have nothing to race with, and take minutes here.
   TSAN_OPTIONS="halt_on_error=1 suppressions=$PWD/tests/engine/thread_sanitizer_suppressions.txt" \
     run_ctest build/tsan/tests/engine --label-exclude slow \
     --exclude-regex '^(parity|layer_comparison)_test$'
+  TSAN_OPTIONS=halt_on_error=1 run_ctest build/tsan/tests/services/hub
 }
 
 # What a target finds goes to build/fuzz/found; new inputs that reach new code to build/fuzz/corpus.

@@ -87,7 +87,8 @@ void AddModelFlags(ServiceCommand& command, ModelFlags& flags) {
 absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServiceCommand& command,
                                                    ModelFlags& flags) {
   EngineOptions options;
-  options.model_dir = command.model();
+  options.model_dir = command.model().path;
+  options.model_name = command.model().name;
   options.dtype = flags.dtype == "f32"    ? DTypeChoice::kF32
                   : flags.dtype == "bf16" ? DTypeChoice::kBf16
                                           : DTypeChoice::kAuto;

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -50,14 +51,16 @@ ServiceCommand::ServiceCommand(const Defaults& defaults)
     : name_(defaults.name),
       app_(defaults.description, defaults.name),
       listen_(defaults.listen),
-      model_(DefaultModel()),
+      model_(DefaultModel().string()),
+      use_(defaults.use),
       metrics_(defaults.metrics) {
   app_.footer("Examples:\n" + defaults.examples);
   app_.set_version_flag("--version", name_ + " " + KVASIR_VERSION);
   app_.get_formatter()->column_width(36);
   AddFlag("--listen", listen_, "HOST:PORT to serve gRPC on; port 0: any that is free")
       ->check(CLI::Validator(CheckAddress, ""));
-  AddFlag("--model", model_, "Directory of a Hugging Face checkpoint");
+  AddFlag("--model", model_,
+          "Directory of a checkpoint, or ORGANIZATION/NAME[@REVISION] of a pulled model");
   AddFlag("--metrics", metrics_,
           "HOST:PORT of Prometheus metrics (/metrics), " + metrics_ + " where not set; empty: none")
       ->expected(0, 1)  // so that --metrics= is empty
@@ -105,6 +108,9 @@ std::optional<int> ServiceCommand::Parse(int argc, char** argv) {
   // The library takes an empty variable for one that is not set.
   const char* metrics = std::getenv("KVASIR_METRICS");
   if (app_.count("--metrics") == 0 && metrics != nullptr && *metrics == '\0') metrics_.clear();
+  absl::StatusOr<hub::ModelFolder> folder = hub::FindModel(model_, use_);
+  if (!folder.ok()) return Fail(std::string(folder.status().message()));
+  folder_ = *std::move(folder);
   StartLogging(log_level_);
   return std::nullopt;
 }

@@ -3,9 +3,10 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string>
+
+#include "services/hub/model_folder.h"
 
 namespace kvasir {
 
@@ -19,6 +20,7 @@ class ServiceCommand {
     std::string examples;     // shown by --help
     std::string listen;
     std::string metrics;
+    hub::ModelUse use = hub::ModelUse::kGenerate;  // of --model
   };
   explicit ServiceCommand(const Defaults& defaults);
 
@@ -48,7 +50,7 @@ class ServiceCommand {
   int Fail(const std::string& why) const;
 
   const std::string& listen() const { return listen_; }
-  const std::filesystem::path& model() const { return model_; }
+  const hub::ModelFolder& model() const { return folder_; }
   const std::string& metrics() const { return metrics_; }  // empty: off
 
  private:
@@ -57,7 +59,9 @@ class ServiceCommand {
   std::string name_;
   CLI::App app_;
   std::string listen_;
-  std::filesystem::path model_;
+  std::string model_;
+  const hub::ModelUse use_;
+  hub::ModelFolder folder_;  // that --model names
   std::string metrics_;
   std::string log_level_ = "info";
 };

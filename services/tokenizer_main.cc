@@ -29,12 +29,14 @@ int Main(int argc, char** argv) {
                                          "token ids and back, chat templates.",
                           .examples = kExamples,
                           .listen = "127.0.0.1:50051",
-                          .metrics = "127.0.0.1:9464"});
+                          .metrics = "127.0.0.1:9464",
+                          .use = hub::ModelUse::kTokenize});
   int threads = 0;
   command.AddFlag("--threads", threads, "0: one for each core")->check(CLI::Range(0, 1024));
   if (const std::optional<int> code = command.Parse(argc, argv)) return *code;
 
-  const absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(command.model());
+  const absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
+      Tokenizer::Load(command.model().path, command.model().name);
   if (!tokenizer.ok()) return command.Fail(std::string(tokenizer.status().message()));
   spdlog::info("tokenizer {} ({}): {} ids", (*tokenizer)->model_name(), (*tokenizer)->fingerprint(),
                (*tokenizer)->vocab_size());

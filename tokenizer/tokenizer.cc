@@ -120,7 +120,8 @@ struct Tokenizer::Call {
   }
 };
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::filesystem::path& directory) {
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::filesystem::path& directory,
+                                                           std::string name) {
   absl::StatusOr<std::string> tokenizer_json = ReadFile(directory / "tokenizer.json");
   if (!tokenizer_json.ok()) return tokenizer_json.status();
   absl::StatusOr<std::string> config_json = ReadFile(directory / "tokenizer_config.json");
@@ -128,10 +129,11 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::filesystem
   absl::StatusOr<std::string> chat_template = ReadFile(directory / "chat_template.jinja");
   // "model/" has an empty last part.
   const std::filesystem::path whole = std::filesystem::absolute(directory).lexically_normal();
-  const std::filesystem::path name =
-      whole.has_filename() ? whole.filename() : whole.parent_path().filename();
+  if (name.empty()) {
+    name = (whole.has_filename() ? whole.filename() : whole.parent_path().filename()).string();
+  }
   return FromTexts(*tokenizer_json, *config_json, chat_template.ok() ? &*chat_template : nullptr,
-                   name.string());
+                   std::move(name));
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(

@@ -31,8 +31,10 @@ class Tokenizer {
  public:
   // Reads tokenizer.json, tokenizer_config.json and, where present, chat_template.jinja from
   // `directory`. NOT_FOUND names a file that is missing; INVALID_ARGUMENT names file and field of
-  // what is broken or not implemented.
-  static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const std::filesystem::path& directory);
+  // what is broken or not implemented. `name`: what the model is called where the files do not say;
+  // empty: as the directory.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const std::filesystem::path& directory,
+                                                         std::string name = "");
 
   // The same from the files' texts. `tokenizer_config_json` may be empty.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(

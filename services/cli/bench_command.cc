@@ -1,12 +1,14 @@
 #include "services/cli/bench_command.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "engine/schedule/scheduler.h"
 #include "services/cli/client_flags.h"
 #include "services/cli/kernel_bench.h"
 #include "services/default_model.h"
 #include "services/device_flag.h"
+#include "services/hub/model_folder.h"
 
 namespace kvasir::cli {
 namespace {
@@ -24,7 +26,7 @@ constexpr int kMaxTokens = 1 << 20;
 
 }  // namespace
 
-BenchCommand::BenchCommand() : model_(DefaultModel()) {}
+BenchCommand::BenchCommand() : model_(DefaultModel().string()) {}
 
 CLI::App* BenchCommand::AddTo(CLI::App& app) {
   CLI::App* command =
@@ -46,7 +48,7 @@ CLI::App* BenchCommand::AddTo(CLI::App& app) {
   AddSwitch(*command, "--kernels", kernels_,
             "Only the rates of this CPU's kernels, one row for each; the first is what auto takes");
   AddSwitch(*command, "--json", options_.json, "A JSON array in place of the table");
-  AddFlag(*command, "--model", model_, "Directory of a Hugging Face checkpoint");
+  AddFlag(*command, "--model", model_, "Directory of a checkpoint, or the name of a pulled model");
   AddFlag(*command, "--dtype", dtype_, "Arithmetic; auto: the checkpoint's")
       ->check(CLI::IsMember({"auto", "bf16", "f32"}));
   AddFlag(*command, "--device", options_.engine.device,
@@ -67,7 +69,12 @@ CLI::App* BenchCommand::AddTo(CLI::App& app) {
 
 int BenchCommand::Run() {
   if (kernels_) return RunKernelBench(options_.engine.threads);
-  options_.engine.model_dir = model_;
+  const absl::StatusOr<hub::ModelFolder> folder = hub::FindModel(model_, hub::ModelUse::kGenerate);
+  if (!folder.ok()) {
+    std::fprintf(stderr, "kvasir: %s\n", std::string(folder.status().message()).c_str());
+    return 1;
+  }
+  options_.engine.model_dir = folder->path;
   options_.engine.dtype = dtype_ == "f32"    ? DTypeChoice::kF32
                           : dtype_ == "bf16" ? DTypeChoice::kBf16
                                              : DTypeChoice::kAuto;

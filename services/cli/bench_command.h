@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
-#include <filesystem>
 #include <string>
 
 #include "services/cli/bench.h"
@@ -22,7 +21,7 @@ class BenchCommand {
 
  private:
   BenchOptions options_;
-  std::filesystem::path model_;
+  std::string model_;
   std::string dtype_ = "auto";
   uint64_t kv_memory_ = 0;
   bool kernels_ = false;

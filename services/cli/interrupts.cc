@@ -36,10 +36,14 @@ Interrupts::Interrupts() : event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   KVASIR_CHECK(event_ >= 0 && pipe2(ends, O_CLOEXEC) == 0);
   signal_pipe = ends[1];
   std::thread([this, pipe = ends[0]] { Watch(pipe); }).detach();
+  AlsoTake(SIGINT);
+}
+
+void Interrupts::AlsoTake(int signal) {
   struct sigaction action = {};
   action.sa_handler = OnSignal;
   action.sa_flags = SA_RESTART;
-  KVASIR_CHECK(sigaction(SIGINT, &action, nullptr) == 0);
+  KVASIR_CHECK(sigaction(signal, &action, nullptr) == 0);
 }
 
 void Interrupts::Watch(int pipe) {

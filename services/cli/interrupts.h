@@ -20,6 +20,9 @@ class Interrupts {
   // The first call takes SIGINT over.
   static Interrupts& Get();
 
+  // This signal counts as Ctrl-C from now on.
+  void AlsoTake(int signal);
+
   // While it lives, so many Ctrl-C since the last Clear cancel `context`.
   class Cancels {
    public:

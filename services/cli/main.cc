@@ -1,4 +1,4 @@
-// kvasir: the client of both services, and the engine's benchmark.
+// kvasir: the client of both services, the engine's benchmark, and what fetches models.
 #include <grpc/support/log.h>
 
 #include <CLI/CLI.hpp>
@@ -10,6 +10,7 @@
 #include "services/cli/bench_command.h"
 #include "services/cli/chat_command.h"
 #include "services/cli/generate_command.h"
+#include "services/cli/pull_command.h"
 #include "services/cli/sessions_command.h"
 
 namespace kvasir::cli {
@@ -23,6 +24,7 @@ constexpr char kFooter[] =
     "  kvasir chat --session=monday\n"
     "  kvasir sessions list\n"
     "  kvasir bench --batch=1,8\n"
+    "  kvasir pull Qwen/Qwen3-4B-Instruct-2507\n"
     "`kvasir COMMAND --help` has more.";
 
 // What a user needs to know of gRPC is in the statuses that we print.
@@ -45,10 +47,12 @@ int Main(int argc, char** argv) {
   ChatCommand chat;
   SessionsCommand sessions;
   BenchCommand bench;
+  PullCommand pull;
   const CLI::App* generate_app = generate.AddTo(app);
   const CLI::App* chat_app = chat.AddTo(app);
   const CLI::App* sessions_app = sessions.AddTo(app);
   bench.AddTo(app);
+  const CLI::App* pull_app = pull.AddTo(app);
   try {  // The library throws.
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help, --version
@@ -64,6 +68,7 @@ int Main(int argc, char** argv) {
   if (generate_app->parsed()) return generate.Run();
   if (chat_app->parsed()) return chat.Run();
   if (sessions_app->parsed()) return sessions.Run();
+  if (pull_app->parsed()) return pull.Run();
   return bench.Run();
 }
 

@@ -99,6 +99,7 @@ TEST_F(Cli, EveryCommandHasHelpWithExamples) {
                                                           {"generate"},
                                                           {"chat"},
                                                           {"bench"},
+                                                          {"pull"},
                                                           {"sessions"},
                                                           {"sessions", "list"},
                                                           {"sessions", "show"},
