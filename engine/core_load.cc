@@ -169,8 +169,7 @@ absl::StatusOr<std::unique_ptr<Engine::Core::Model>> Engine::Core::Load(
   model->host_kv_blocks = *host_blocks;
 
   ModelInfo& info = model->info;
-  info.model_name =
-      options.model_name.empty() ? ModelName(options.model_dir) : options.model_name;
+  info.model_name = options.model_name.empty() ? ModelName(options.model_dir) : options.model_name;
   info.fingerprint = model->weights.fingerprint;
   info.vocab_size = static_cast<uint32_t>(model->config.vocab);
   info.max_context = static_cast<uint32_t>(model->config.max_positions);
