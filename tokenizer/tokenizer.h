@@ -31,8 +31,10 @@ class Tokenizer {
  public:
   // Reads tokenizer.json, tokenizer_config.json and, where present, chat_template.jinja from
   // `directory`. NOT_FOUND names a file that is missing; INVALID_ARGUMENT names file and field of
-  // what is broken or not implemented.
-  static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const std::filesystem::path& directory);
+  // what is broken or not implemented. `chat_template`: Jinja source that takes the place of the
+  // model's own; null: none does.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(
+      const std::filesystem::path& directory, const std::string* chat_template = nullptr);
 
   // The same from the files' texts. `tokenizer_config_json` may be empty.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(
