@@ -44,7 +44,13 @@ ChatFamily MakeFamily(const std::string& name, const std::string& source) {
   for (const std::string& token : tokens) {
     added += (added.empty() ? "[" : ",") + AddedTokenJson(id++, token, {"special"});
   }
-  family.tokenizer = SmallTokenizer({{"/added_tokens", added + "]"}});
+  rapidjson::Document config(rapidjson::kObjectType);
+  for (const auto& [field, text] : std::initializer_list<std::pair<const char*, std::string>>{
+           {"chat_template", source}, {"bos_token", kBos}, {"eos_token", kEos}}) {
+    config.AddMember(rapidjson::StringRef(field),
+                     rapidjson::Value(text.c_str(), config.GetAllocator()), config.GetAllocator());
+  }
+  family.tokenizer = SmallTokenizer({{"/added_tokens", added + "]"}}, ToText(config));
   absl::StatusOr<ChatTemplate> parsed =
       ChatTemplate::Parse(source, {{"bos_token", kBos}, {"eos_token", kEos}});
   EXPECT_TRUE(parsed.ok()) << name << ": " << parsed.status();

@@ -209,12 +209,12 @@ TEST_F(Cli, ChatsInAPipe) {
   EXPECT_THAT(lines[1], HasSubstr("Olga"));
   EXPECT_THAT(lines[2], AllOf(StartsWith("copy: "), Not(HasSubstr("copy: 0 tokens"))));
   EXPECT_THAT(lines[3], StartsWith("copy: 0 tokens"));
-  EXPECT_THAT(lines[4], StartsWith("/back"));
+  EXPECT_THAT(lines[4], StartsWith("/retry"));
   // The second message found the first in the session.
   const std::vector<std::string> statistics = Lines(outcome.error);
   ASSERT_EQ(statistics.size(), 2);
-  EXPECT_THAT(statistics[0], HasSubstr("cached_tokens 0;"));
-  EXPECT_THAT(statistics[1], Not(HasSubstr("cached_tokens 0;")));
+  EXPECT_THAT(statistics[0], HasSubstr("cached_tokens 0 of "));
+  EXPECT_THAT(statistics[1], Not(HasSubstr("cached_tokens 0 of ")));
   // The original, without its last turn, stays after /fork and /reset.
   EXPECT_THAT(Output({"sessions", "show", "talk"}), HasSubstr("length"));
   const Outcome again = Run({"chat", "--session=talk", "--temperature=0"}, "What is my name?");
