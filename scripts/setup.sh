@@ -27,6 +27,7 @@ BUILD_PACKAGES=(
 TEST_PACKAGES=(
   ca-certificates git shellcheck python3 python3-venv
   clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
+  tmux                 # the terminal that the client is tried in
   redis-server haproxy # what sessions are kept in and routed by
 )
 BENCH_PACKAGES=(ca-certificates python3 python3-venv python3-dev libdnnl-dev ocl-icd-opencl-dev)

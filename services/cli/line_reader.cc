@@ -18,7 +18,7 @@ namespace kvasir::cli {
 namespace {
 
 // The editor has one line: what ends a line within it, and a tab, are shown as these.
-constexpr wchar_t kNewline = L'\u23CE', kTab = L'\u21E5';
+constexpr wchar_t kNewline = L'\u23CE';
 constexpr std::string_view kNewlineText = "\u23CE", kTabText = "\u21E5";
 constexpr std::string_view kBlock = "\"\"\"";
 constexpr std::string_view kPasteBegins = "[200~", kPasteEnds = "\033[201~";
@@ -136,13 +136,8 @@ LineReader::Outcome LineReader::ReadFromTerminal(const std::string& prompt, std:
   const char* typed = el_gets(editor_, &count);
   std::fputs("\033[?2004l", stdout);
   if (interrupted_ || typed == nullptr || count <= 0) {
-    line.clear();
-    if (interrupted_) {
-      const LineInfo* info = el_line(editor_);
-      line.assign(info->buffer, info->lastchar);
-      el_set(editor_, EL_PREP_TERM, 0);
-      el_reset(editor_);
-    }
+    line = std::exchange(cut_line_, "");
+    if (interrupted_) el_reset(editor_);
     std::fputs("\n", stdout);
     std::fflush(stdout);
     return interrupted_ ? Outcome::kInterrupted : Outcome::kEnd;
@@ -190,6 +185,8 @@ int LineReader::NextByte(unsigned char* byte, int wait_milliseconds) {
     if (ready == 0) return 0;
     if ((inputs[1].revents & POLLIN) != 0) {
       interrupted_ = true;
+      const LineInfo* typed = el_line(editor_);
+      cut_line_.assign(typed->buffer, typed->lastchar);
       return -1;
     }
     const ssize_t got = read(STDIN_FILENO, byte, 1);

@@ -56,6 +56,7 @@ class LineReader {
   std::deque<unsigned char> bytes_;  // Read too far, and to be read again.
   std::deque<wchar_t> characters_;   // To be given to the editor.
   bool interrupted_ = false;
+  std::string cut_line_;  // What had been typed then.
 };
 
 }  // namespace kvasir::cli

@@ -47,35 +47,26 @@ void MarkdownColours::TakeMarks(std::string& out) {
   const std::string marks = std::exchange(marks_, "");
   if (marks.empty()) return;
   const bool starts_line = std::exchange(line_starts_, false);
-  if (marks[0] == '`' && marks.size() >= 3 && starts_line) {
+  const bool fence = marks[0] == '`' && marks.size() >= 3 && starts_line;
+  const bool heading = marks[0] == '#' && marks.size() <= 6 && starts_line;
+  const bool code = marks == "`";
+  const bool strong = marks == "**" && !code_;
+  // The marks are of the colour of what they enclose.
+  if (fence) {
     if (!fenced_) out += kCode;
     fenced_ = !fenced_;
     fence_line_ = true;
     out += marks;
-  } else if (fenced_) {
+  } else if (fenced_ || !(heading || code || strong)) {
     out += marks;
-  } else if (marks[0] == '#' && starts_line && marks.size() <= 6) {
-    heading_ = true;
-    Repaint(out);
-    out += marks;
-  } else if (marks[0] == '`' && marks.size() == 1) {
-    // The marks are of the colour of what they enclose.
-    if (!code_) {
-      code_ = true;
-      Repaint(out);
-      out += marks;
-    } else {
-      out += marks;
-      code_ = false;
-      Repaint(out);
-    }
-  } else if (marks[0] == '*' && marks.size() == 2 && !code_) {
-    if (strong_) out += marks;
-    strong_ = !strong_;
-    Repaint(out);
-    if (strong_) out += marks;
   } else {
-    out += marks;
+    const bool ends = (code && code_) || (strong && strong_);
+    heading_ = heading_ || heading;
+    code_ = code_ != code;
+    strong_ = strong_ != strong;
+    if (ends) out += marks;
+    Repaint(out);
+    if (!ends) out += marks;
   }
 }
 
