@@ -127,6 +127,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::filesystem
   absl::StatusOr<std::string> config_json = ReadFile(directory / "tokenizer_config.json");
   if (!config_json.ok()) return config_json.status();
   absl::StatusOr<std::string> own_template = ReadFile(directory / "chat_template.jinja");
+  if (chat_template != nullptr && WellFormedPrefix(*chat_template) != chat_template->size()) {
+    return absl::InvalidArgumentError("the chat template must be well-formed UTF-8");
+  }
   if (chat_template == nullptr && own_template.ok()) chat_template = &*own_template;
   // "model/" has an empty last part.
   const std::filesystem::path whole = std::filesystem::absolute(directory).lexically_normal();
@@ -149,7 +152,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromTexts(
       ParseTokenizerConfig(tokenizer_config_json.empty() ? "{}" : tokenizer_config_json);
   if (!config.ok()) return config.status();
   if (chat_template != nullptr && WellFormedPrefix(*chat_template) != chat_template->size()) {
-    return absl::InvalidArgumentError("the chat template: must be well-formed UTF-8");
+    return absl::InvalidArgumentError("chat_template.jinja: must be well-formed UTF-8");
   }
 
   std::unique_ptr<Tokenizer> tokenizer(new Tokenizer);

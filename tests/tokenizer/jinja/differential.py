@@ -94,7 +94,7 @@ def main() -> int:
     parser.add_argument("--render", type=Path, required=True)
     parser.add_argument("--templates", type=Path, required=True)
     parser.add_argument("--conversations", type=int, default=40, help="for each template")
-    parser.add_argument("--small", type=int, default=6000, help="small templates")
+    parser.add_argument("--small", type=int, default=5000, help="small templates")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     comparison = Comparison(args.render)
