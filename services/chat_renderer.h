@@ -2,6 +2,8 @@
 #define KVASIR_SERVICES_CHAT_RENDERER_H_
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -10,6 +12,9 @@
 #include "tokenizer/tokenizer.h"
 
 namespace kvasir {
+
+// By the names that templates know: bos_token, eos_token, pad_token.
+std::map<std::string, std::string> NamedTokens(const SpecialTokens& tokens);
 
 // A model's chat template together with its tokenizer: conversations to ids. Immutable.
 class ChatRenderer {
@@ -22,16 +27,14 @@ class ChatRenderer {
   const absl::Status& status() const { return template_.status(); }
 
   // FAILED_PRECONDITION where there is no usable template; INVALID_ARGUMENT for what the template
-  // refuses; UNIMPLEMENTED for from_message.
+  // refuses, and for a from_message past the end.
   absl::Status Render(const v1::ApplyChatTemplateRequest& request,
                       v1::ApplyChatTemplateResponse& response) const;
 
  private:
-  std::vector<uint32_t> ClosingIds() const;
-
   const Tokenizer& tokenizer_;
   const absl::StatusOr<ChatTemplate> template_;
-  const std::vector<uint32_t> closing_ids_;
+  std::vector<uint32_t> closing_ids_;
 };
 
 }  // namespace kvasir

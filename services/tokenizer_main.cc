@@ -1,7 +1,10 @@
 // kvasir-tokenizer: text to token ids and back.
 #include <spdlog/spdlog.h>
 
+#include <fstream>
+#include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "services/chat_renderer.h"
@@ -19,8 +22,17 @@ constexpr char kExamples[] =
     "      serves the embedded model's tokenizer\n"
     "  kvasir-tokenizer --model=/models/Qwen3-4B-Instruct-2507\n"
     "      serves a checkpoint's; tokenizer.json and tokenizer_config.json are enough\n"
+    "  kvasir-tokenizer --model=DIR --chat-template=brief.jinja\n"
+    "      renders conversations with a template of your own\n"
     "  KVASIR_THREADS=8 kvasir-tokenizer --listen=0.0.0.0:50051 --metrics=0.0.0.0:9464\n"
     "      serves the network, with 8 threads";
+
+// Nothing where no file is named.
+std::optional<std::string> ReadTemplate(const std::string& file) {
+  if (file.empty()) return std::nullopt;
+  std::ifstream stream(file, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(stream), {});
+}
 
 int Main(int argc, char** argv) {
   StopSignals signals;
@@ -32,17 +44,26 @@ int Main(int argc, char** argv) {
                           .metrics = "127.0.0.1:9464",
                           .use = hub::ModelUse::kTokenize});
   int threads = 0;
+  std::string template_file;
+  command
+      .AddFlag("--chat-template", template_file,
+               "File with a Jinja template in place of the model's own")
+      ->check(CLI::ExistingFile);
   command.AddFlag("--threads", threads, "0: one for each core")->check(CLI::Range(0, 1024));
   if (const std::optional<int> code = command.Parse(argc, argv)) return *code;
 
+  const std::optional<std::string> chat_template = ReadTemplate(template_file);
   const absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
-      Tokenizer::Load(command.model().path, command.model().name);
+      Tokenizer::Load(command.model().path, command.model().name,
+                      chat_template.has_value() ? &*chat_template : nullptr);
   if (!tokenizer.ok()) return command.Fail(std::string(tokenizer.status().message()));
   spdlog::info("tokenizer {} ({}): {} ids", (*tokenizer)->model_name(), (*tokenizer)->fingerprint(),
                (*tokenizer)->vocab_size());
   const ChatRenderer renderer(**tokenizer);
   if (!renderer.status().ok()) {
-    spdlog::warn("ApplyChatTemplate: {}", std::string(renderer.status().message()));
+    const std::string why(renderer.status().message());
+    if (chat_template.has_value()) return command.Fail(template_file + ": " + why);
+    spdlog::warn("ApplyChatTemplate: {}", why);
   }
 
   const auto registry = std::make_shared<prometheus::Registry>();

@@ -6,6 +6,7 @@
 
 #include "services/decode_stream_call.h"
 #include "services/tokenizer_errors.h"
+#include "tokenizer/fingerprint.h"
 
 namespace kvasir {
 namespace {
@@ -84,6 +85,12 @@ grpc::ServerUnaryReactor* TokenizerService::GetTokenizerInfo(
     }
     response->set_chat_template(tokenizer_.chat_template());
     response->set_version(KVASIR_VERSION);
+    if (!tokenizer_.chat_template().empty()) {
+      response->set_chat_template_fingerprint(FingerprintOf(tokenizer_.chat_template()));
+    }
+    for (const auto& [name, token] : NamedTokens(tokenizer_.special_tokens())) {
+      if (!token.empty()) (*response->mutable_special_tokens())[name] = token;
+    }
     call->Finish(absl::OkStatus());
   });
 }

@@ -1,6 +1,7 @@
 #ifndef KVASIR_TOKENIZER_CHAT_TEMPLATE_H_
 #define KVASIR_TOKENIZER_CHAT_TEMPLATE_H_
 
+#include <cstddef>
 #include <map>
 #include <optional>
 #include <span>
@@ -45,6 +46,14 @@ struct RenderedChat {
   std::vector<ByteRange> trusted;
 };
 
+// The rendering of what follows a conversation's first messages.
+struct RenderedRest {
+  // The first message that it holds: the rendering of those before it is what it was when the
+  // conversation ended there.
+  size_t first_message = 0;
+  RenderedChat chat;
+};
+
 // A model's chat template, in Jinja. Immutable: any number of threads may render at once.
 class ChatTemplate {
  public:
@@ -57,15 +66,39 @@ class ChatTemplate {
   // refuses the conversation; RESOURCE_EXHAUSTED past a limit of jinja/limits.h.
   absl::StatusOr<RenderedChat> Render(const Conversation& conversation) const;
 
+  // What of Render follows the first `from_message` messages, or, where the template renders some
+  // of them otherwise than when the conversation ended after them, starts at the first that it
+  // does. REQUIRES: from_message <= conversation.messages.size().
+  absl::StatusOr<RenderedRest> RenderFrom(const Conversation& conversation,
+                                          size_t from_message) const;
+
+  // What the template puts after an assistant's answer; empty where it shows none.
+  const std::string& closing() const { return closing_; }
+
  private:
+  // What a template expects of its data, found out by trying.
+  struct Expectations {
+    bool arguments_as_written = false;  // Of tool calls: text in place of an object.
+    bool null_content = false;          // None in place of nothing where there are tool calls.
+    bool closed_by_eos = false;         // A text that invites no answer ends with eos_token.
+  };
+  struct Rendering;
+
   ChatTemplate(jinja::Template parsed, jinja::Dict special_tokens)
       : template_(std::move(parsed)), special_tokens_(std::move(special_tokens)) {}
 
+  // Sets expects_ and closing_.
+  void TryOut();
+  // Of the eos_token that `text` ends with; 0 where it does not.
+  size_t EosLength(std::string_view text) const;
   absl::StatusOr<jinja::Value> MessageValue(const ChatMessage& message,
                                             std::string_view field) const;
+  absl::StatusOr<Rendering> Prepare(const Conversation& conversation) const;
 
   jinja::Template template_;
   jinja::Dict special_tokens_;
+  Expectations expects_;
+  std::string closing_;
 };
 
 }  // namespace kvasir

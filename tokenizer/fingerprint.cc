@@ -73,4 +73,10 @@ std::string FingerprintOf(const TokenizerJson& json, std::string_view chat_templ
   return hash.Hex();
 }
 
+std::string FingerprintOf(std::string_view text) {
+  Hash hash;
+  hash.Add(text);
+  return hash.Hex();
+}
+
 }  // namespace kvasir

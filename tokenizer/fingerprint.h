@@ -14,6 +14,9 @@ namespace kvasir {
 std::string FingerprintOf(const TokenizerJson& json, std::string_view chat_template,
                           const SpecialTokens& special_tokens);
 
+// The same of one text.
+std::string FingerprintOf(std::string_view text);
+
 }  // namespace kvasir
 
 #endif  // KVASIR_TOKENIZER_FINGERPRINT_H_

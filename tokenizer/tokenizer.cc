@@ -121,19 +121,23 @@ struct Tokenizer::Call {
 };
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::filesystem::path& directory,
-                                                           std::string name) {
+                                                           std::string name,
+                                                           const std::string* chat_template) {
   absl::StatusOr<std::string> tokenizer_json = ReadFile(directory / "tokenizer.json");
   if (!tokenizer_json.ok()) return tokenizer_json.status();
   absl::StatusOr<std::string> config_json = ReadFile(directory / "tokenizer_config.json");
   if (!config_json.ok()) return config_json.status();
-  absl::StatusOr<std::string> chat_template = ReadFile(directory / "chat_template.jinja");
+  absl::StatusOr<std::string> own_template = ReadFile(directory / "chat_template.jinja");
+  if (chat_template != nullptr && WellFormedPrefix(*chat_template) != chat_template->size()) {
+    return absl::InvalidArgumentError("the chat template must be well-formed UTF-8");
+  }
+  if (chat_template == nullptr && own_template.ok()) chat_template = &*own_template;
   // "model/" has an empty last part.
   const std::filesystem::path whole = std::filesystem::absolute(directory).lexically_normal();
   if (name.empty()) {
     name = (whole.has_filename() ? whole.filename() : whole.parent_path().filename()).string();
   }
-  return FromTexts(*tokenizer_json, *config_json, chat_template.ok() ? &*chat_template : nullptr,
-                   std::move(name));
+  return FromTexts(*tokenizer_json, *config_json, chat_template, std::move(name));
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(

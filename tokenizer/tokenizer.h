@@ -32,9 +32,11 @@ class Tokenizer {
   // Reads tokenizer.json, tokenizer_config.json and, where present, chat_template.jinja from
   // `directory`. NOT_FOUND names a file that is missing; INVALID_ARGUMENT names file and field of
   // what is broken or not implemented. `name`: what the model is called where the files do not say;
-  // empty: as the directory.
-  static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const std::filesystem::path& directory,
-                                                         std::string name = "");
+  // empty: as the directory. `chat_template`: Jinja source that takes the place of the model's own;
+  // null: none does.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(
+      const std::filesystem::path& directory, std::string name = "",
+      const std::string* chat_template = nullptr);
 
   // The same from the files' texts. `tokenizer_config_json` may be empty.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(

@@ -2,6 +2,7 @@
 #define KVASIR_SERVICES_CLI_CHAT_COMMAND_H_
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -12,7 +13,7 @@
 
 namespace kvasir::cli {
 
-// `kvasir chat`: a conversation, one line a message.
+// `kvasir chat`: a conversation.
 class ChatCommand {
  public:
   // Returns the sub-command. REQUIRES: this outlives `app`.
@@ -21,21 +22,17 @@ class ChatCommand {
   int Run();
 
  private:
-  // Each returns an exit code where the chat ends.
-  std::optional<int> Handle(ChatSession& chat, const std::string& line);
-  std::optional<int> Answer(ChatSession& chat, const std::string& text);
-  std::optional<int> RunSlashCommand(ChatSession& chat, const std::string& line);
-  // A line for whoever sits there, not for a pipe.
-  void Note(const std::string& text) const;
-  // On a terminal the chat goes on after a failure; in a pipe it ends.
-  std::optional<int> AfterFailure(const grpc::Status& status) const;
+  // One chat, from its first message to its last.
+  class Dialogue;
 
   ConnectionFlags connection_flags_;
   SamplingFlags sampling_;
   std::string session_;
   std::string system_;
+  std::string template_arguments_;
+  std::string history_;
+  bool hide_thinking_ = false;
   bool verbose_ = false;
-  LineReader reader_;
 };
 
 }  // namespace kvasir::cli

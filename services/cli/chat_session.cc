@@ -2,56 +2,71 @@
 
 #include <algorithm>
 #include <chrono>
+#include <random>
 #include <thread>
 #include <utility>
 
 #include "services/cli/random_id.h"
+#include "services/cli/saved_chat.h"
 #include "services/grpc_status.h"
 
 namespace kvasir::cli {
 namespace {
 
 using ModelStub = v1::ModelService::Stub;
+using TokenizerStub = v1::TokenizerService::Stub;
 
 // A template's closing is no longer than this.
 constexpr uint64_t kLastIds = 64;
 constexpr std::chrono::milliseconds kIdlePoll(20);
 constexpr int kIdlePolls = 500;
 
+grpc::Status NoTurn(const std::string& why) {
+  return {grpc::StatusCode::FAILED_PRECONDITION, "there is no turn of this chat to " + why};
+}
+
 }  // namespace
 
-ChatSession::ChatSession(Connection& connection, SamplingFlags sampling, const std::string& system)
+ChatSession::ChatSession(Connection& connection, SamplingFlags sampling, const std::string& system,
+                         const std::string& template_arguments)
     : connection_(connection),
       sampling_(std::move(sampling)),
-      conversation_([this](const std::vector<v1::ChatMessage>& messages,
-                           TokenIds& ids) { return Render(messages, ids); },
-                    system) {}
+      conversation_(Tokenizer(), system, template_arguments) {}
 
-grpc::Status ChatSession::Render(const std::vector<v1::ChatMessage>& messages, TokenIds& ids) {
-  v1::ApplyChatTemplateRequest request;
-  for (const v1::ChatMessage& message : messages) *request.add_messages() = message;
-  request.set_add_generation_prompt(true);
-  v1::ApplyChatTemplateResponse response;
-  grpc::Status status = connection_.Call(
-      connection_.tokenizer(), &v1::TokenizerService::Stub::ApplyChatTemplate, request, response);
-  ids.assign(response.ids().begin(), response.ids().end());
-  return status;
+Conversation::Tokenizer ChatSession::Tokenizer() {
+  return {
+      [this](const v1::ApplyChatTemplateRequest& request, v1::ApplyChatTemplateResponse& response) {
+        return connection_.Call(connection_.tokenizer(), &TokenizerStub::ApplyChatTemplate, request,
+                                response);
+      },
+      [this](const v1::DecodeRequest& request, std::string& text) {
+        v1::DecodeResponse response;
+        grpc::Status status =
+            connection_.Call(connection_.tokenizer(), &TokenizerStub::Decode, request, response);
+        text = response.text();
+        return status;
+      }};
 }
 
 grpc::Status ChatSession::Open(const std::string& session_id) {
-  id_ = session_id.empty() ? RandomId() : session_id;
   if (!session_id.empty()) {
+    id_ = session_id;
     grpc::Status status = TakeUp();
     if (status.error_code() != grpc::StatusCode::NOT_FOUND) return status;
   }
-  v1::CreateSessionRequest request;
-  request.set_session_id(id_);
-  v1::CreateSessionResponse response;
-  grpc::Status status =
-      connection_.Call(connection_.model(), &ModelStub::CreateSession, request, response);
+  grpc::Status status = Create(session_id, {});
   // By a try of ours whose answer was lost, or by somebody of the same mind.
   if (status.error_code() == grpc::StatusCode::ALREADY_EXISTS) status = TakeUp();
   return status;
+}
+
+grpc::Status ChatSession::Create(const std::string& id, const TokenIds& ids) {
+  id_ = id.empty() ? RandomId() : id;
+  v1::CreateSessionRequest request;
+  request.set_session_id(id_);
+  request.mutable_initial_ids()->Add(ids.begin(), ids.end());
+  v1::CreateSessionResponse response;
+  return connection_.Call(connection_.model(), &ModelStub::CreateSession, request, response);
 }
 
 grpc::Status ChatSession::TakeUp() {
@@ -59,13 +74,12 @@ grpc::Status ChatSession::TakeUp() {
   grpc::Status status = Describe(session);
   if (!status.ok()) return status;
   TokenIds last_ids;
-  status = ReadLastIds(session.length(), last_ids);
+  status = ReadIds(session.length() > kLastIds ? session.length() - kLastIds : 0, last_ids);
   if (status.ok()) conversation_.Resume(session.length(), std::move(last_ids));
   return status;
 }
 
-grpc::Status ChatSession::ReadLastIds(uint64_t length, TokenIds& ids) {
-  const uint64_t offset = length > kLastIds ? length - kLastIds : 0;
+grpc::Status ChatSession::ReadIds(uint64_t offset, TokenIds& ids) {
   grpc::Status status;
   do {
     status = ReadSession(connection_.model(), id_, offset, ids);
@@ -74,28 +88,35 @@ grpc::Status ChatSession::ReadLastIds(uint64_t length, TokenIds& ids) {
   return status;
 }
 
-Generation ChatSession::Say(const std::string& text) {
+Generation ChatSession::Say(const std::string& text, const ShowText& show) {
+  return Say(text, std::nullopt, show);
+}
+
+Generation ChatSession::Say(const std::string& text, std::optional<uint64_t> seed,
+                            const ShowText& show) {
   Generation generation;
-  TokenIds ids;
+  Conversation::Turn turn;
   generation.status = Settle();
-  if (generation.status.ok()) generation.status = conversation_.NextTurn(text, ids);
+  if (generation.status.ok()) generation.status = conversation_.NextTurn(text, turn);
+  if (generation.status.ok()) generation.status = CutTo(turn.keep);
   if (!generation.status.ok()) return generation;
   v1::GenerateRequest request;
   request.set_session_id(id_);
   request.set_request_id(RandomId());
-  request.set_expected_length(conversation_.length());
-  request.mutable_input_ids()->Add(ids.begin(), ids.end());
+  request.set_expected_length(turn.keep);
+  request.mutable_input_ids()->Add(turn.ids.begin(), turn.ids.end());
   generation.status = sampling_.Fill(connection_, request);
   if (!generation.status.ok()) return generation;
-  generation = StreamTextOf(connection_, request);
+  if (seed.has_value()) request.mutable_sampling()->set_seed(*seed);
+  generation = StreamTextOf(connection_, request, show);
   if (generation.complete.has_value()) {
-    conversation_.AddTurn(ids, generation.ids);
+    conversation_.AddTurn(turn, generation.ids);
     return generation;
   }
   // What Ctrl-C was for is done; the calls that settle the session must not be cancelled.
   const bool interrupted = Interrupts::Get().pending();
   Interrupts::Get().Clear();
-  unsettled_ = Unsettled{request.request_id(), std::move(ids), generation.ids};
+  unsettled_ = Unsettled{request.request_id(), std::move(turn), generation.ids};
   const Retries::Off once(connection_.retries());  // it has been waited for, or must not be
   const grpc::Status settled = Settle();
   if (interrupted) {
@@ -104,6 +125,48 @@ Generation ChatSession::Say(const std::string& text) {
                             : settled;
   }
   return generation;
+}
+
+Generation ChatSession::Retry(const ShowText& show) {
+  Generation generation;
+  generation.status = Settle();
+  const std::vector<size_t> indices = QuestionIndices();
+  if (generation.status.ok() && indices.empty()) generation.status = NoTurn("ask again");
+  if (!generation.status.ok()) return generation;
+  const std::string text = conversation_.messages()[indices.back()].said.content();
+  generation.status = ForgetFrom(indices.back());
+  if (!generation.status.ok()) return generation;
+  // By the session's own seed the same answer would come again.
+  return Say(text, std::random_device()(), show);
+}
+
+Generation ChatSession::Edit(size_t number, const std::string& text, const ShowText& show) {
+  Generation generation;
+  generation.status = Settle();
+  const std::vector<size_t> indices = QuestionIndices();
+  if (generation.status.ok() && (number < 1 || number > indices.size())) {
+    generation.status = {grpc::StatusCode::INVALID_ARGUMENT,
+                         "there is no question " + std::to_string(number) + " among the " +
+                             std::to_string(indices.size()) + " of this chat"};
+  }
+  if (generation.status.ok()) generation.status = ForgetFrom(indices[number - 1]);
+  return generation.status.ok() ? Say(text, std::nullopt, show) : generation;
+}
+
+std::vector<size_t> ChatSession::QuestionIndices() const {
+  std::vector<size_t> indices;
+  for (size_t i = conversation_.first_known(); i < conversation_.messages().size(); ++i) {
+    if (conversation_.messages()[i].said.role() == "user") indices.push_back(i);
+  }
+  return indices;
+}
+
+std::vector<std::string> ChatSession::questions() const {
+  std::vector<std::string> questions;
+  for (const size_t index : QuestionIndices()) {
+    questions.push_back(conversation_.messages()[index].said.content());
+  }
+  return questions;
 }
 
 grpc::Status ChatSession::WaitUntilIdle(v1::Session& session) {
@@ -123,9 +186,9 @@ grpc::Status ChatSession::Settle() {
   if (!unsettled_.has_value()) return grpc::Status::OK;
   v1::Session session;
   grpc::Status status = WaitUntilIdle(session);
-  const auto& [request_id, sent, shown] = *unsettled_;
+  const auto& [request_id, turn, shown] = *unsettled_;
   const uint64_t before = conversation_.length();
-  const uint64_t start = before + sent.size();
+  const uint64_t start = before + turn.ids.size();
   const bool ours = session.last_request_id() == request_id && session.length() >= start;
   if (!status.ok()) return status;
   if (session.length() != before && ours) {
@@ -134,7 +197,7 @@ grpc::Status ChatSession::Settle() {
     status = Truncate(after, session.length());
     if (!status.ok()) return status;
     const auto kept = static_cast<ptrdiff_t>(after - std::min(start, after));
-    if (after > before) conversation_.AddTurn(sent, {shown.begin(), shown.begin() + kept});
+    if (after > before) conversation_.AddTurn(turn, {shown.begin(), shown.begin() + kept});
   }
   unsettled_.reset();
   return status;
@@ -159,24 +222,28 @@ grpc::Status ChatSession::Truncate(uint64_t length, uint64_t expected_length) {
   return done_before ? grpc::Status::OK : status;
 }
 
+grpc::Status ChatSession::CutTo(uint64_t length) {
+  grpc::Status status = Truncate(length, conversation_.length());
+  if (status.ok()) conversation_.CutTo(length);
+  return status;
+}
+
+grpc::Status ChatSession::ForgetFrom(size_t index) {
+  return CutTo(conversation_.ForgetFrom(index));
+}
+
 grpc::Status ChatSession::Back() {
   const grpc::Status settled = Settle();
   if (!settled.ok()) return settled;
-  const std::optional<uint64_t> before = conversation_.BeforeLastTurn();
-  if (!before.has_value()) {
-    return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION,
-                        "there is no turn of this chat to take back");
-  }
-  grpc::Status status = Truncate(*before, length());
-  if (status.ok()) conversation_.RemoveLastTurn();
-  return status;
+  const std::vector<size_t> indices = QuestionIndices();
+  return indices.empty() ? NoTurn("take back") : ForgetFrom(indices.back());
 }
 
 grpc::Status ChatSession::Reset() {
   const grpc::Status settled = Settle();
   if (!settled.ok()) return settled;
   grpc::Status status = Truncate(0, length());
-  if (status.ok()) conversation_.Clear();
+  if (status.ok()) conversation_.Resume(0, {});
   return status;
 }
 
@@ -209,6 +276,53 @@ grpc::Status ChatSession::Describe(const std::string& id, v1::Session& session) 
   grpc::Status status =
       connection_.Call(connection_.model(), &ModelStub::GetSession, request, response);
   session = response.session();
+  return status;
+}
+
+grpc::Status ChatSession::TokenizerFingerprint(std::string& fingerprint) {
+  v1::GetTokenizerInfoResponse info;
+  grpc::Status status = connection_.Call(connection_.tokenizer(), &TokenizerStub::GetTokenizerInfo,
+                                         v1::GetTokenizerInfoRequest(), info);
+  fingerprint = info.fingerprint();
+  return status;
+}
+
+grpc::Status ChatSession::Save(const std::string& path) {
+  grpc::Status status = Settle();
+  if (status.ok() && conversation_.first_known() > 0) {
+    status = {grpc::StatusCode::FAILED_PRECONDITION,
+              "how this session began is not known, so only the session itself keeps it"};
+  }
+  if (status.ok()) status = conversation_.Complete();
+  SavedChat chat = {
+      .session_id = id_, .messages = conversation_.messages(), .ids = conversation_.ids()};
+  if (status.ok()) status = TokenizerFingerprint(chat.tokenizer);
+  return status.ok() ? WriteSavedChat(chat, path) : status;
+}
+
+grpc::Status ChatSession::Load(const std::string& path) {
+  SavedChat chat;
+  grpc::Status status = Settle();
+  if (status.ok()) status = ReadSavedChat(path, chat);
+  std::string tokenizer;
+  if (status.ok()) status = TokenizerFingerprint(tokenizer);
+  if (!status.ok()) return status;
+  if (tokenizer != chat.tokenizer) {  // Its ids mean nothing here; what was said does.
+    chat.ids.clear();
+    for (Conversation::Message& message : chat.messages) message.end.reset();
+  }
+  const std::string left = std::exchange(id_, chat.session_id);
+  v1::Session session;
+  TokenIds ids;
+  status = Describe(session);
+  const bool same_length = status.ok() && session.length() == chat.ids.size() && !session.busy();
+  if (same_length) status = ReadIds(0, ids);
+  if (!same_length || !status.ok() || ids != chat.ids) status = Create("", chat.ids);
+  if (status.ok()) {
+    conversation_.Restore(std::move(chat.messages), std::move(chat.ids));
+  } else {
+    id_ = left;
+  }
   return status;
 }
 

@@ -28,6 +28,23 @@ std::string_view Why(v1::FinishReason reason) {
   }
 }
 
+std::string Formatted(const char* format, double value) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof(buffer), format, value);
+  return buffer;
+}
+
+// By the service's own clock, after the first: several tokens may come in one message.
+std::optional<double> TokensPerSecond(const Generation& generation) {
+  const size_t tokens = generation.ids.size();
+  if (tokens < 2 || !generation.complete.has_value() || !generation.complete->has_timing()) {
+    return std::nullopt;
+  }
+  const google::protobuf::Duration& decode = generation.complete->timing().decode();
+  return static_cast<double>(tokens - 1) /
+         (static_cast<double>(decode.seconds()) + decode.nanos() * 1e-9);
+}
+
 }  // namespace
 
 Generation RunGenerate(Connection& connection, const v1::GenerateRequest& request,
@@ -48,14 +65,18 @@ Generation RunGenerate(Connection& connection, const v1::GenerateRequest& reques
   generation.complete = turn.complete();
   generation.first_token_seconds = SecondsBetween(start, first);
   generation.seconds = SecondsBetween(start, Clock::now());
+  generation.context = request.expected_length() + request.input_ids_size();
   return generation;
 }
 
-Generation StreamTextOf(Connection& connection, const v1::GenerateRequest& request) {
-  TextStream text(connection.tokenizer(), [](std::string_view piece) {
-    std::fwrite(piece.data(), 1, piece.size(), stdout);
-    std::fflush(stdout);
-  });
+void PrintText(std::string_view piece) {
+  std::fwrite(piece.data(), 1, piece.size(), stdout);
+  std::fflush(stdout);
+}
+
+Generation StreamTextOf(Connection& connection, const v1::GenerateRequest& request,
+                        const ShowText& show) {
+  TextStream text(connection.tokenizer(), show);
   Generation generation = RunGenerate(
       connection, request, [&](const v1::TokenChunk& chunk) { text.Write(chunk.ids()); });
   const grpc::Status text_status = text.Finish();
@@ -64,30 +85,31 @@ Generation StreamTextOf(Connection& connection, const v1::GenerateRequest& reque
 }
 
 std::string Statistics(const Generation& generation) {
-  char buffer[256];
-  const size_t tokens = generation.ids.size();
-  std::snprintf(buffer, sizeof(buffer), "%zu tokens in %.2f s", tokens, generation.seconds);
-  std::string text = buffer;
-  if (tokens > 1 && generation.complete.has_value() && generation.complete->has_timing()) {
-    // The service's own clock: several tokens may come in one message.
-    const google::protobuf::Duration& decode = generation.complete->timing().decode();
-    const double decode_seconds = static_cast<double>(decode.seconds()) + decode.nanos() * 1e-9;
-    std::snprintf(buffer, sizeof(buffer), " (%.1f/s after the first)",
-                  static_cast<double>(tokens - 1) / decode_seconds);
-    text += buffer;
+  std::string text = std::to_string(generation.ids.size()) + " tokens in " +
+                     Formatted("%.2f s", generation.seconds);
+  if (const std::optional<double> rate = TokensPerSecond(generation)) {
+    text += Formatted(" (%.1f/s after the first)", *rate);
   }
-  if (tokens > 0) {
-    std::snprintf(buffer, sizeof(buffer), ", the first after %.0f ms",
-                  generation.first_token_seconds * 1e3);
-    text += buffer;
+  if (!generation.ids.empty()) {
+    text += Formatted(", the first after %.0f ms", generation.first_token_seconds * 1e3);
   }
   text += "; cached_tokens " + std::to_string(generation.started.cached_tokens());
+  if (generation.context > 0) text += " of " + std::to_string(generation.context);
   if (generation.complete.has_value()) {
     text += "; sent " + std::to_string(generation.complete->usage().input_tokens());
     text += "; session length " + std::to_string(generation.complete->session_length());
     text += "; ended by: " + std::string(Why(generation.complete->finish_reason()));
   }
   return text;
+}
+
+std::string ShortStatistics(const Generation& generation) {
+  std::string text = std::to_string(generation.ids.size()) + " tokens";
+  if (const std::optional<double> rate = TokensPerSecond(generation)) {
+    text += Formatted(", %.1f/s", *rate);
+  }
+  return text + "; " + std::to_string(generation.started.cached_tokens()) + " of " +
+         std::to_string(generation.context) + " reused";
 }
 
 }  // namespace kvasir::cli

@@ -11,11 +11,6 @@ using kvasir::jinja::Template;
 using kvasir::jinja::Text;
 using kvasir::jinja::Value;
 
-using kvasir::jinja::ReadJson;
-using kvasir::jinja::Template;
-using kvasir::jinja::Text;
-using kvasir::jinja::Value;
-
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const Value& variables = *new Value(*ReadJson(
       R"({"messages": [{"role": "user", "content": "Hi <x>"}, {"role": "tool", "content": ""}],

@@ -97,6 +97,33 @@ TEST(Flags, HelpShowsEveryFlagItsVariableAndExamples) {
   }
 }
 
+TEST(Flags, AChatTemplateOfOnesOwn) {
+  const testing::TemporaryDirectory folder;
+  const std::string good = (folder.path() / "good.jinja").string();
+  const std::string bad = (folder.path() / "bad.jinja").string();
+  std::ofstream(good) << "{{ messages[0].content }}!";
+  std::ofstream(bad) << "a\n  {% include 'x' %}";
+  Program program("kvasir-tokenizer", With(kAnyPorts, "--chat-template=" + good));
+  const auto stub = v1::TokenizerService::NewStub(ChannelTo(program.AwaitLine("listening on ")));
+  v1::ApplyChatTemplateRequest request;
+  request.add_messages()->set_content("Hello");
+  grpc::ClientContext context;
+  v1::ApplyChatTemplateResponse response;
+  ASSERT_TRUE(stub->ApplyChatTemplate(&context, request, &response).ok());
+  EXPECT_EQ(response.text(), "Hello!");
+  grpc::ClientContext info_context;
+  v1::GetTokenizerInfoResponse info;
+  ASSERT_TRUE(stub->GetTokenizerInfo(&info_context, {}, &info).ok());
+  EXPECT_EQ(info.chat_template(), "{{ messages[0].content }}!");
+  for (const auto& [file, words] : std::vector<std::pair<std::string, std::string>>{
+           {bad, bad + ": unusable chat template: line 2, column 6: the statement 'include'"},
+           {"/nonexistent", "--chat-template"}}) {
+    Program refused("kvasir-tokenizer", With(kAnyPorts, "--chat-template=" + file));
+    EXPECT_EQ(refused.Wait(), 1);
+    EXPECT_THAT(refused.standard_error(), HasSubstr(words));
+  }
+}
+
 TEST(Flags, Version) {
   for (const char* name : kPrograms) {
     Program program(name, {"--version"});

@@ -26,8 +26,8 @@ using ::testing::Contains;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::MatchesRegex;
 using ::testing::Not;
-using ::testing::StartsWith;
 
 using Ids = std::vector<uint32_t>;
 
@@ -291,13 +291,31 @@ TEST_F(TokenizerServiceTest, ChatTemplateArgumentsAreChecked) {
   ExpectInvalid(Apply(request, response), "tools[0]", {"JSON object"});
 }
 
-TEST_F(TokenizerServiceTest, FromMessageIsNotImplementedYet) {
-  v1::ApplyChatTemplateResponse response;
+TEST_F(TokenizerServiceTest, FromMessageAnswersWithTheRest) {
   v1::ApplyChatTemplateRequest request = UserSays("Hello");
-  request.set_from_message(1);
-  const grpc::Status status = Apply(request, response);
-  EXPECT_EQ(status.error_code(), grpc::UNIMPLEMENTED);
-  EXPECT_THAT(status.error_message(), StartsWith("from_message"));
+  request.add_messages()->set_role("assistant");
+  request.mutable_messages(1)->set_content("Hi<|im_end|>");
+  *request.add_messages() = UserSays("Bye").messages(0);
+  const std::string invitation = "<|im_start|>assistant\n";
+  const std::string bye = "<|im_start|>user\nBye<|im_end|>\n" + invitation;
+  const std::string hi = "<|im_start|>assistant\nHi<|im_end|><|im_end|>\n" + bye;
+  const std::string hello = "<|im_start|>user\nHello<|im_end|>\n" + hi;
+  for (const auto& [from, text] : std::vector<std::pair<uint32_t, std::string>>{
+           {0, hello}, {1, hi}, {2, bye}, {3, invitation}}) {
+    request.set_from_message(from);
+    const v1::ApplyChatTemplateResponse response = Apply(request);
+    EXPECT_EQ(response.first_changed_message(), from);
+    EXPECT_EQ(response.text(), text);
+    std::string decoded;
+    ASSERT_TRUE(Decode({response.ids().begin(), response.ids().end()}, decoded).ok());
+    EXPECT_EQ(decoded, text);
+    EXPECT_EQ(std::count(response.ids().begin(), response.ids().end(), Special("<|im_end|>")),
+              3 - static_cast<int>(from))
+        << "the caller's own is none";
+  }
+  request.set_from_message(4);
+  v1::ApplyChatTemplateResponse response;
+  ExpectInvalid(Apply(request, response), "from_message", {"4", "3"});
 }
 
 TEST_F(TokenizerServiceTest, InfoSaysWhatTheTokenizerIs) {
@@ -309,6 +327,9 @@ TEST_F(TokenizerServiceTest, InfoSaysWhatTheTokenizerIs) {
   EXPECT_EQ(info.vocab_size(), server_.tokenizer().vocab_size());
   EXPECT_EQ(info.version(), KVASIR_VERSION);
   EXPECT_THAT(info.chat_template(), HasSubstr("im_start"));
+  EXPECT_THAT(info.chat_template_fingerprint(), MatchesRegex("[0-9a-f]{32}"));
+  EXPECT_EQ(info.special_tokens().at("eos_token"), "<|im_end|>");
+  EXPECT_FALSE(info.special_tokens().contains("bos_token")) << "it has none";
   ASSERT_EQ(info.added_tokens_size(), 3);
   EXPECT_EQ(info.added_tokens(2).content(), "<|im_end|>");
   EXPECT_EQ(info.added_tokens(2).id(), Special("<|im_end|>"));
@@ -349,6 +370,27 @@ std::unique_ptr<Tokenizer> WithConfig(const std::string& tokenizer_config) {
       Tokenizer::FromJson(json, tokenizer_config);
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
   return *std::move(tokenizer);
+}
+
+// Shows an answer's thinking only where nothing follows it, as Qwen3's template does.
+constexpr char kForgetsThinking[] =
+    R"({"chat_template": "{% for m in messages %}[{{ m.role }}]{{ m.content if loop.last else )"
+    R"(m.content.split('</think>')[-1] }}.{% endfor %}"})";
+
+TEST(OtherTemplates, AMessageThatIsRewrittenIsTold) {
+  TokenizerServer server(WithConfig(kForgetsThinking));
+  v1::ApplyChatTemplateRequest request;
+  for (const auto& [role, content] : std::vector<std::pair<std::string, std::string>>{
+           {"user", "1"}, {"assistant", "hm</think>2"}, {"user", "3"}}) {
+    request.add_messages()->set_role(role);
+    request.mutable_messages()->rbegin()->set_content(content);
+  }
+  request.set_from_message(2);
+  grpc::ClientContext context;
+  v1::ApplyChatTemplateResponse response;
+  ASSERT_TRUE(server.stub().ApplyChatTemplate(&context, request, &response).ok());
+  EXPECT_EQ(response.first_changed_message(), 1);
+  EXPECT_EQ(response.text(), "[assistant]2.[user]3.");
 }
 
 grpc::Status ApplyOn(const std::string& tokenizer_config) {

@@ -82,10 +82,12 @@ std::string ToText(const rapidjson::Document& json) {
 }
 
 std::unique_ptr<Tokenizer> SmallTokenizer(
-    const std::vector<std::pair<std::string, std::string>>& edits) {
+    const std::vector<std::pair<std::string, std::string>>& edits,
+    const std::string& tokenizer_config) {
   rapidjson::Document json = SmallTokenizerJson();
   for (const auto& [pointer, value] : edits) SetJson(json, pointer, value);
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromJson(ToText(json), "{}");
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
+      Tokenizer::FromJson(ToText(json), tokenizer_config);
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
   return *std::move(tokenizer);
 }

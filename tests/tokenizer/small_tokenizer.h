@@ -28,9 +28,11 @@ std::string ToText(const rapidjson::Document& json);
 // Sets what `pointer` (RFC 6901, such as "/model/type") names to the JSON value `value`.
 void SetJson(rapidjson::Document& json, const std::string& pointer, const std::string& value);
 
-// SmallTokenizerJson with `edits` (pointer, value), read. REQUIRES: it can be.
+// SmallTokenizerJson with `edits` (pointer, value), and a tokenizer_config.json, read. REQUIRES: it
+// can be.
 std::unique_ptr<Tokenizer> SmallTokenizer(
-    const std::vector<std::pair<std::string, std::string>>& edits = {});
+    const std::vector<std::pair<std::string, std::string>>& edits = {},
+    const std::string& tokenizer_config = "{}");
 
 }  // namespace kvasir
 

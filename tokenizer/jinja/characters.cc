@@ -1,6 +1,9 @@
 #include "tokenizer/jinja/characters.h"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
+#include <utility>
 
 namespace kvasir::jinja {
 
@@ -64,6 +67,21 @@ bool IsSpace(uint32_t c) {
   return (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 ||
          c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
          c == 0x205f || c == 0x3000;
+}
+
+bool IsPrintable(uint32_t code_point) {
+  // Controls, formats, separators, surrogates, private use.
+  static constexpr std::pair<uint32_t, uint32_t> kNot[] = {
+      {0x0, 0x20},        {0x7f, 0xa0},       {0xad, 0xad},       {0x600, 0x605},
+      {0x61c, 0x61c},     {0x6dd, 0x6dd},     {0x70f, 0x70f},     {0x890, 0x891},
+      {0x8e2, 0x8e2},     {0x1680, 0x1680},   {0x180e, 0x180e},   {0x2000, 0x200f},
+      {0x2028, 0x202f},   {0x205f, 0x2064},   {0x2066, 0x206f},   {0x3000, 0x3000},
+      {0xd800, 0xf8ff},   {0xfeff, 0xfeff},   {0xfff9, 0xfffb},   {0x110bd, 0x110bd},
+      {0x110cd, 0x110cd}, {0x13430, 0x13438}, {0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a},
+      {0xe0001, 0xe0001}, {0xe0020, 0xe007f}, {0xf0000, 0xffffd}, {0x100000, 0x10fffd}};
+  const auto* range = std::partition_point(std::begin(kNot), std::end(kNot),
+                                           [&](const auto& r) { return r.second < code_point; });
+  return range == std::end(kNot) || code_point < range->first;
 }
 
 std::string UpperAscii(std::string_view text) {

@@ -28,6 +28,9 @@ void AppendCharacter(uint32_t code_point, std::string& text);
 // What Python's str.isspace calls white space.
 bool IsSpace(uint32_t code_point);
 
+// What Python's str.isprintable calls so, and what is not assigned.
+bool IsPrintable(uint32_t code_point);
+
 // Only the 26 letters: the other scripts' cases are left alone.
 std::string UpperAscii(std::string_view text);
 std::string LowerAscii(std::string_view text);

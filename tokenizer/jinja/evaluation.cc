@@ -11,12 +11,14 @@
 #include "tokenizer/jinja/operators.h"
 #include "tokenizer/jinja/printing.h"
 #include "tokenizer/jinja/tests.h"
+#include "tokenizer/jinja/time_format.h"
 
 // The interpreter's half for expressions and calls.
 namespace kvasir::jinja {
 namespace {
 
-constexpr std::string_view kGlobals[] = {"range", "namespace", "dict", "raise_exception"};
+constexpr std::string_view kGlobals[] = {"range", "namespace", "dict", "raise_exception",
+                                         "strftime_now"};
 
 }  // namespace
 
@@ -72,7 +74,7 @@ Interpreter::ValueOr Interpreter::EvaluateNode(const Expression&, const ListDisp
     KVASIR_JINJA_ASSIGN_OR_RETURN(Value value, Evaluate(item));
     items.push_back(std::move(value));
   }
-  return Value(List(std::move(items), node.is_tuple));
+  return Value(List(std::move(items), node.is_tuple ? List::Kind::kTuple : List::Kind::kList));
 }
 
 Interpreter::ValueOr Interpreter::EvaluateNode(const Expression&, const DictDisplay& node) {
@@ -225,6 +227,11 @@ Interpreter::ValueOr Interpreter::CallGlobal(std::string_view name,
     KVASIR_JINJA_ASSIGN_OR_RETURN(const Text message, ToText(values[0]));
     return Invalid({message.bytes()});
   }
+  if (name == "strftime_now") {
+    KVASIR_JINJA_ASSIGN_OR_RETURN(const auto values, Bind(name, arguments, {"format"}, 1));
+    KVASIR_JINJA_ASSIGN_OR_RETURN(const Text* format, TextArgument(name, "format", values[0]));
+    return FormatTime(*format, now_);
+  }
   if (name == "range") {
     if (arguments.positional.empty() || arguments.positional.size() > 3 ||
         !arguments.named.empty()) {
@@ -246,7 +253,7 @@ Interpreter::ValueOr Interpreter::CallGlobal(std::string_view name,
       items.emplace_back(static_cast<int64_t>(i));
     }
     KVASIR_JINJA_RETURN_IF_ERROR(Charge(static_cast<int64_t>(items.size())));
-    return Value(List(std::move(items)));
+    return Value(List(std::move(items), List::Kind::kView));
   }
   if (!arguments.positional.empty()) {
     return Invalid({"'", name, "' takes named arguments alone"});

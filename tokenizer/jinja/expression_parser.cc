@@ -39,9 +39,17 @@ absl::StatusOr<ExpressionPtr> ExpressionParser::Make(Position at, Node node, int
 }
 
 absl::StatusOr<ExpressionPtr> ExpressionParser::Parse(bool commas) {
+  return commas ? ParseTuple(&ExpressionParser::ParseConditional) : ParseConditional();
+}
+
+absl::StatusOr<ExpressionPtr> ExpressionParser::ParseWithoutCondition() {
+  return ParseTuple(&ExpressionParser::ParseOr);
+}
+
+ExpressionParser::Result ExpressionParser::ParseTuple(Level item_level) {
   const Position at = tokens_.at();
-  KVASIR_JINJA_ASSIGN_OR_RETURN(ExpressionPtr first, ParseConditional());
-  if (!commas || !tokens_.AtOperator(",")) return first;
+  KVASIR_JINJA_ASSIGN_OR_RETURN(ExpressionPtr first, (this->*item_level)());
+  if (!tokens_.AtOperator(",")) return first;
   int depth = first->depth;
   ListDisplay tuple{.is_tuple = true};
   tuple.items.push_back(std::move(first));
@@ -51,14 +59,12 @@ absl::StatusOr<ExpressionPtr> ExpressionParser::Parse(bool commas) {
         tokens_.AtOperator(")") || tokens_.AtOperator("=")) {
       break;
     }
-    KVASIR_JINJA_ASSIGN_OR_RETURN(ExpressionPtr item, ParseConditional());
+    KVASIR_JINJA_ASSIGN_OR_RETURN(ExpressionPtr item, (this->*item_level)());
     depth = std::max(depth, item->depth);
     tuple.items.push_back(std::move(item));
   }
   return Make(at, std::move(tuple), depth);
 }
-
-absl::StatusOr<ExpressionPtr> ExpressionParser::ParseWithoutCondition() { return ParseOr(); }
 
 ExpressionParser::Result ExpressionParser::ParseConditional() {
   if (nesting_ >= kMaxDepth) return TooDeep(tokens_.at());

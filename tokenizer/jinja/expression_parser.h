@@ -21,7 +21,8 @@ class ExpressionParser {
 
   // An expression; where `commas`, also a tuple without brackets.
   absl::StatusOr<ExpressionPtr> Parse(bool commas);
-  // Without an inline `if` at its end, as in `for x in THIS if ...`.
+  // Without an inline `if` at its end, as in `for x in THIS if ...` and {% if THIS %}; commas make
+  // a tuple.
   absl::StatusOr<ExpressionPtr> ParseWithoutCondition();
 
   // Pairs (attribute, test) for every test of an attribute, such as `call.arguments is string`.
@@ -53,8 +54,10 @@ class ExpressionParser {
   Result ParseDict();
   absl::StatusOr<Arguments> ParseArguments();
 
-  // Of one kind of operator, from left to right.
   using Level = Result (ExpressionParser::*)();
+  // One item, or several with commas.
+  Result ParseTuple(Level item_level);
+  // Of one kind of operator, from left to right.
   Result ParseBinary(Level operand,
                      const std::vector<std::pair<std::string_view, Binary::Operator>>& operators);
 

@@ -65,7 +65,9 @@ Result Length(std::string_view name, const Value& value, const ArgumentValues& a
   if (value.text() != nullptr) {
     return Value(static_cast<int64_t>(CountCharacters(value.text()->bytes())));
   }
-  if (value.list() != nullptr) return Value(static_cast<int64_t>(value.list()->size()));
+  if (value.list() != nullptr && !value.list()->is_iterator()) {
+    return Value(static_cast<int64_t>(value.list()->size()));
+  }
   if (value.dict() != nullptr) return Value(static_cast<int64_t>(value.dict()->size()));
   if (value.is_undefined()) return Value(int64_t{0});
   return Invalid({"a ", value.type_name(), " has no length"});
@@ -75,33 +77,8 @@ Text Upper(const Text& text) { return text.MapRuns(UpperAscii); }
 Text Lower(const Text& text) { return text.MapRuns(LowerAscii); }
 Text Same(const Text& text) { return text; }
 
-Text EscapeHtml(const Text& text) {
-  return text.MapRuns([](std::string_view run) {
-    std::string escaped;
-    for (char c : run) {
-      switch (c) {
-        case '&':
-          escaped += "&amp;";
-          break;
-        case '<':
-          escaped += "&lt;";
-          break;
-        case '>':
-          escaped += "&gt;";
-          break;
-        case '"':
-          escaped += "&#34;";
-          break;
-        case '\'':
-          escaped += "&#39;";
-          break;
-        default:
-          escaped += c;
-      }
-    }
-    return escaped;
-  });
-}
+Text Safe(const Text& text) { return text.AsMarkup(); }
+Text Escape(const Text& text) { return (text.is_markup() ? text : EscapeHtml(text)).AsMarkup(); }
 
 // Unlike str.title, a word starts only after a space, a dash or an opening bracket.
 Text TitleOfWords(const Text& text) {
@@ -135,9 +112,9 @@ Result Default(std::string_view name, const Value& value, const ArgumentValues& 
 
 Result ItemsFilter(std::string_view name, const Value& value, const ArgumentValues& arguments) {
   KVASIR_JINJA_RETURN_IF_ERROR(Bind(name, arguments, {}).status());
-  if (value.is_undefined()) return Value(List({}));
+  if (value.is_undefined()) return Value(List({}, List::Kind::kIterator));
   if (value.dict() == nullptr) return Invalid({"a ", value.type_name(), " has no items"});
-  return Items(*value.dict());
+  return Value(List(Items(*value.dict()).list()->items(), List::Kind::kIterator));
 }
 
 Result ReplaceFilter(std::string_view name, const Value& value, const ArgumentValues& arguments) {
@@ -198,6 +175,7 @@ Result Absolute(std::string_view name, const Value& value, const ArgumentValues&
 Result Indent(std::string_view name, const Value& value, const ArgumentValues& arguments) {
   KVASIR_JINJA_ASSIGN_OR_RETURN(const auto values,
                                 Bind(name, arguments, {"width", "first", "blank"}));
+  if (value.is_undefined()) return Invalid({value.why()});
   KVASIR_JINJA_ASSIGN_OR_RETURN(const Text text, ToText(value));
   Text indentation("    ", true);
   if (values[0].text() != nullptr) {
@@ -230,8 +208,8 @@ const std::map<std::string_view, Filter>& OtherFilters() {
       {"count", Length},
       {"d", Default},
       {"default", Default},
-      {"e", Transform<EscapeHtml>},
-      {"escape", Transform<EscapeHtml>},
+      {"e", Transform<Escape>},
+      {"escape", Transform<Escape>},
       {"float", ToFloat},
       {"indent", Indent},
       {"int", ToInteger},
@@ -239,7 +217,7 @@ const std::map<std::string_view, Filter>& OtherFilters() {
       {"length", Length},
       {"lower", Transform<Lower>},
       {"replace", ReplaceFilter},
-      {"safe", Transform<Same>},
+      {"safe", Transform<Safe>},
       {"string", Transform<Same>},
       {"title", Transform<TitleOfWords>},
       {"tojson", ToJsonFilter},

@@ -10,7 +10,8 @@
 #include "tokenizer/jinja/printing.h"
 
 namespace kvasir::jinja {
-Interpreter::Interpreter(const Dict& variables) : variables_(variables), scopes_(1) {}
+Interpreter::Interpreter(const Dict& variables, std::time_t now)
+    : variables_(variables), now_(now), scopes_(1) {}
 
 absl::StatusOr<Text> Interpreter::Run(const Body& body) {
   KVASIR_JINJA_RETURN_IF_ERROR(Execute(body).status());
@@ -98,11 +99,8 @@ absl::StatusOr<std::vector<Value>> Interpreter::ItemsOf(const For& statement) {
 
 Interpreter::FlowOr Interpreter::Execute(const For& statement) {
   KVASIR_JINJA_ASSIGN_OR_RETURN(std::vector<Value> items, ItemsOf(statement));
-  if (items.empty()) {
-    scopes_.emplace_back();
-    const Finally leave([&] { scopes_.pop_back(); });
-    return Execute(statement.otherwise);
-  }
+  // As Jinja has it, `else` is for a loop of which no turn came to its end.
+  bool any_ended = false;
   const auto loop = std::make_shared<Loop>(Loop{List(std::move(items))});
   const Value loop_value{std::shared_ptr<const Loop>(loop)};
   for (; loop->index < loop->items.size(); ++loop->index) {
@@ -113,8 +111,12 @@ Interpreter::FlowOr Interpreter::Execute(const For& statement) {
     if (!assigned.ok()) return At(statement.iterable->at, assigned);
     KVASIR_JINJA_ASSIGN_OR_RETURN(const Flow flow, Execute(statement.body));
     if (flow == Flow::kBreak) break;
+    any_ended = any_ended || flow == Flow::kNormal;
   }
-  return Flow::kNormal;
+  if (any_ended) return Flow::kNormal;
+  scopes_.emplace_back();
+  const Finally leave([&] { scopes_.pop_back(); });
+  return Execute(statement.otherwise);
 }
 
 Interpreter::FlowOr Interpreter::Execute(const Set& statement) {
@@ -139,6 +141,12 @@ Interpreter::FlowOr Interpreter::Execute(const SetBlock& statement) {
   if (!text.ok()) return text.status();
   KVASIR_JINJA_RETURN_IF_ERROR(Assign(statement.target, Value(*std::move(text))));
   return Flow::kNormal;
+}
+
+Interpreter::FlowOr Interpreter::Execute(const Block& statement) {
+  scopes_.emplace_back();
+  const Finally leave([&] { scopes_.pop_back(); });
+  return Execute(statement.body);
 }
 
 Interpreter::FlowOr Interpreter::Execute(const MacroDefinition& statement) {

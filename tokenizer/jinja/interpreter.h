@@ -2,6 +2,7 @@
 #define KVASIR_TOKENIZER_JINJA_INTERPRETER_H_
 
 #include <cstdint>
+#include <ctime>
 #include <deque>
 #include <string>
 #include <string_view>
@@ -19,7 +20,7 @@ namespace kvasir::jinja {
 class Interpreter {
  public:
   // REQUIRES: `variables` outlives this.
-  explicit Interpreter(const Dict& variables);
+  Interpreter(const Dict& variables, std::time_t now);
 
   absl::StatusOr<Text> Run(const Body& body);
 
@@ -41,7 +42,7 @@ class Interpreter {
   FlowOr Execute(const Set& statement);
   FlowOr Execute(const SetBlock& statement);
   FlowOr Execute(const MacroDefinition& statement);
-  FlowOr Execute(const Block& statement) { return Execute(statement.body); }
+  FlowOr Execute(const Block& statement);
   FlowOr Execute(const Break&) { return Flow::kBreak; }
   FlowOr Execute(const Continue&) { return Flow::kContinue; }
   // The items that `statement` goes through, its condition applied.
@@ -81,6 +82,7 @@ class Interpreter {
   absl::Status BindParameters(const Macro& macro, const ArgumentValues& arguments);
 
   const Dict& variables_;
+  const std::time_t now_;
   std::vector<Scope> scopes_;
   // Scopes below this index, but for scopes_[0], are hidden: a macro does not see its caller.
   size_t visible_from_ = 0;

@@ -10,16 +10,13 @@
 #include "tokenizer/jinja/limits.h"
 #include "tokenizer/jinja/operators.h"
 #include "tokenizer/jinja/printing.h"
+#include "tokenizer/jinja/splitting.h"
 
 namespace kvasir::jinja {
 namespace {
 
 absl::Status TooLong() {
   return Exhausted({"the text is longer than ", std::to_string(kMaxTextBytes), " bytes"});
-}
-
-absl::Status TooMany() {
-  return Exhausted({"more than ", std::to_string(kMaxListItems), " pieces of a text"});
 }
 
 std::set<std::string_view> CharactersOf(std::string_view text) {
@@ -40,10 +37,6 @@ size_t PreviousCharacter(std::string_view text, size_t end) {
   return begin + CharacterBytes(text, begin) == end ? begin : end - 1;
 }
 
-// A method of str: its receiver, its name for messages, its arguments.
-using Method = absl::StatusOr<Value> (*)(const Text& self, std::string_view name,
-                                         const ArgumentValues& arguments);
-
 template <Side side>
 absl::StatusOr<Value> StripMethod(const Text& self, std::string_view name,
                                   const ArgumentValues& arguments) {
@@ -51,103 +44,6 @@ absl::StatusOr<Value> StripMethod(const Text& self, std::string_view name,
   if (values[0].is_undefined() || values[0].is_none()) return Value(Strip(self, side, nullptr));
   KVASIR_JINJA_ASSIGN_OR_RETURN(const Text* characters, TextArgument(name, "chars", values[0]));
   return Value(Strip(self, side, characters));
-}
-
-// At white space, up to `limit` times from the left.
-absl::StatusOr<Value> SplitAtSpace(const Text& self, int64_t limit) {
-  std::vector<Value> pieces;
-  const std::string& bytes = self.bytes();
-  size_t at = 0;
-  const auto skip = [&](bool space) {
-    while (at < bytes.size()) {
-      const size_t length = CharacterBytes(bytes, at);
-      if (IsSpace(CodePoint(std::string_view(bytes).substr(at, length))) != space) break;
-      at += length;
-    }
-  };
-  while (true) {
-    skip(true);
-    if (at >= bytes.size()) break;
-    if (pieces.size() >= kMaxListItems) return TooMany();
-    if (limit >= 0 && static_cast<int64_t>(pieces.size()) == limit) {
-      pieces.emplace_back(self.Slice(at, bytes.size()));
-      break;
-    }
-    const size_t begin = at;
-    skip(false);
-    pieces.emplace_back(self.Slice(begin, at));
-  }
-  return Value(List(std::move(pieces)));
-}
-
-absl::StatusOr<Value> Split(const Text& self, std::string_view name,
-                            const ArgumentValues& arguments) {
-  KVASIR_JINJA_ASSIGN_OR_RETURN(const auto values, Bind(name, arguments, {"sep", "maxsplit"}));
-  int64_t limit = -1;
-  if (!values[1].is_undefined()) {
-    KVASIR_JINJA_ASSIGN_OR_RETURN(limit, IntegerArgument(name, "maxsplit", values[1]));
-  }
-  if (values[0].is_undefined() || values[0].is_none()) return SplitAtSpace(self, limit);
-  KVASIR_JINJA_ASSIGN_OR_RETURN(const Text* separator, TextArgument(name, "sep", values[0]));
-  if (separator->empty()) return Invalid({"'", name, "': sep must not be empty"});
-  std::vector<Value> pieces;
-  size_t begin = 0;
-  while (limit < 0 || static_cast<int64_t>(pieces.size()) < limit) {
-    const size_t end = Find(self.bytes(), separator->bytes(), begin);
-    if (end == std::string_view::npos) break;
-    if (pieces.size() >= kMaxListItems) return TooMany();
-    pieces.emplace_back(self.Slice(begin, end));
-    begin = end + separator->size();
-  }
-  pieces.emplace_back(self.Slice(begin, self.size()));
-  return Value(List(std::move(pieces)));
-}
-
-absl::StatusOr<Value> RightSplit(const Text& self, std::string_view name,
-                                 const ArgumentValues& arguments) {
-  KVASIR_JINJA_ASSIGN_OR_RETURN(const auto values, Bind(name, arguments, {"sep", "maxsplit"}, 1));
-  KVASIR_JINJA_ASSIGN_OR_RETURN(const Text* separator, TextArgument(name, "sep", values[0]));
-  if (separator->empty()) return Invalid({"'", name, "': sep must not be empty"});
-  int64_t limit = -1;
-  if (!values[1].is_undefined()) {
-    KVASIR_JINJA_ASSIGN_OR_RETURN(limit, IntegerArgument(name, "maxsplit", values[1]));
-  }
-  std::vector<Value> pieces;
-  size_t end = self.size();
-  while (end > 0 && (limit < 0 || static_cast<int64_t>(pieces.size()) < limit)) {
-    if (separator->size() > end) break;
-    const size_t at = self.bytes().rfind(separator->bytes(), end - separator->size());
-    if (at == std::string::npos) break;
-    if (pieces.size() >= kMaxListItems) return TooMany();
-    pieces.emplace_back(self.Slice(at + separator->size(), end));
-    end = at;
-  }
-  pieces.emplace_back(self.Slice(0, end));
-  std::reverse(pieces.begin(), pieces.end());
-  return Value(List(std::move(pieces)));
-}
-
-absl::StatusOr<Value> SplitLines(const Text& self, std::string_view name,
-                                 const ArgumentValues& arguments) {
-  KVASIR_JINJA_ASSIGN_OR_RETURN(const auto values, Bind(name, arguments, {"keepends"}));
-  std::vector<Value> lines;
-  const std::string& bytes = self.bytes();
-  size_t begin = 0;
-  for (size_t at = 0; at < bytes.size();) {
-    const size_t length = CharacterBytes(bytes, at);
-    const uint32_t code = CodePoint(std::string_view(bytes).substr(at, length));
-    size_t next = at + length;
-    if ((code >= 0x0a && code <= 0x0d) || (code >= 0x1c && code <= 0x1e) || code == 0x85 ||
-        code == 0x2028 || code == 0x2029) {
-      if (code == '\r' && next < bytes.size() && bytes[next] == '\n') ++next;
-      if (lines.size() >= kMaxListItems) return TooMany();
-      lines.emplace_back(self.Slice(begin, values[0].truth() ? next : at));
-      begin = next;
-    }
-    at = next;
-  }
-  if (begin < bytes.size()) lines.emplace_back(self.Slice(begin, bytes.size()));
-  return Value(List(std::move(lines)));
 }
 
 template <bool at_end>
@@ -202,7 +98,10 @@ absl::StatusOr<Value> ReplaceMethod(const Text& self, std::string_view name,
   if (!values[2].is_undefined()) {
     KVASIR_JINJA_ASSIGN_OR_RETURN(count, IntegerArgument(name, "count", values[2]));
   }
-  return Replace(self, *from, *to, count);
+  if (!self.is_markup()) return Replace(self, *from, *to, count);
+  absl::StatusOr<Value> replaced = Replace(self, EscapeHtml(*from), EscapeHtml(*to), count);
+  if (!replaced.ok()) return replaced;
+  return Value(replaced->text()->AsMarkup());
 }
 
 template <bool from_end>
@@ -246,13 +145,21 @@ absl::StatusOr<Value> AllCharacters(const Text& self, std::string_view name,
   return Value(!self.empty() && std::all_of(self.bytes().begin(), self.bytes().end(), holds));
 }
 
-const std::map<std::string_view, Method>& TextMethods() {
-  static const auto& methods = *new std::map<std::string_view, Method>{
+absl::StatusOr<Value> IsAllSpace(const Text& self, std::string_view name,
+                                 const ArgumentValues& arguments) {
+  KVASIR_JINJA_RETURN_IF_ERROR(Bind(name, arguments, {}).status());
+  return Value(!self.empty() && Strip(self, Side::kLeft, nullptr).empty());
+}
+
+const std::map<std::string_view, TextMethod>& TextMethods() {
+  static const auto& methods = *new std::map<std::string_view, TextMethod>{
       {"strip", StripMethod<Side::kBoth>},
       {"lstrip", StripMethod<Side::kLeft>},
       {"rstrip", StripMethod<Side::kRight>},
       {"split", Split},
       {"rsplit", RightSplit},
+      {"partition", Partition},
+      {"rpartition", RightPartition},
       {"splitlines", SplitLines},
       {"startswith", StartsOrEndsWith<false>},
       {"endswith", StartsOrEndsWith<true>},
@@ -269,6 +176,7 @@ const std::map<std::string_view, Method>& TextMethods() {
       {"join", JoinMethod},
       {"isdigit", AllCharacters<IsAsciiDigit>},
       {"isalpha", AllCharacters<IsAsciiLetter>},
+      {"isspace", IsAllSpace},
   };
   return methods;
 }
@@ -289,7 +197,7 @@ absl::StatusOr<Value> CallDictMethod(const Dict& dict, std::string_view name,
   for (const Dict::Entry& entry : dict.entries()) {
     items.push_back(name == "keys" ? Value(entry.key) : entry.value);
   }
-  return Value(List(std::move(items)));
+  return Value(List(std::move(items), List::Kind::kView));
 }
 
 absl::StatusOr<Value> CallListMethod(const List& list, std::string_view name,
@@ -311,7 +219,9 @@ bool IsMethod(const Value& receiver, std::string_view name) {
   if (receiver.dict() != nullptr) {
     return name == "get" || name == "items" || name == "keys" || name == "values";
   }
-  if (receiver.list() != nullptr) return name == "count" || name == "index";
+  if (receiver.list() != nullptr) {
+    return !receiver.list()->is_iterator() && (name == "count" || name == "index");
+  }
   return receiver.loop() != nullptr && name == "cycle";
 }
 
@@ -409,12 +319,40 @@ Text Capitalize(const Text& text) {
   });
 }
 
+Text EscapeHtml(const Text& text) {
+  return text.MapRuns([](std::string_view run) {
+    std::string escaped;
+    for (char c : run) {
+      switch (c) {
+        case '&':
+          escaped += "&amp;";
+          break;
+        case '<':
+          escaped += "&lt;";
+          break;
+        case '>':
+          escaped += "&gt;";
+          break;
+        case '"':
+          escaped += "&#34;";
+          break;
+        case '\'':
+          escaped += "&#39;";
+          break;
+        default:
+          escaped += c;
+      }
+    }
+    return escaped;
+  });
+}
+
 Value Items(const Dict& dict) {
   std::vector<Value> items;
   for (const Dict::Entry& entry : dict.entries()) {
-    items.emplace_back(List({Value(entry.key), entry.value}, /*is_tuple=*/true));
+    items.emplace_back(List({Value(entry.key), entry.value}, List::Kind::kTuple));
   }
-  return Value(List(std::move(items)));
+  return Value(List(std::move(items), List::Kind::kView));
 }
 
 }  // namespace kvasir::jinja

@@ -29,6 +29,8 @@ absl::StatusOr<Value> Join(const Text& separator, const std::vector<Value>& item
 // As str.title and str.capitalize.
 Text Title(const Text& text);
 Text Capitalize(const Text& text);
+// Of &, <, >, and both quotes.
+Text EscapeHtml(const Text& text);
 // As dict.items.
 Value Items(const Dict& dict);
 

@@ -29,15 +29,31 @@ absl::StatusOr<Value> Concatenated(const Text& left, const Text& right) {
   return Value(std::move(joined));
 }
 
+// A list or a tuple, in the narrow sense.
+bool IsPlain(const List* list) {
+  return list != nullptr && (list->kind() == List::Kind::kList || list->is_tuple());
+}
+
+// What was marked as safe makes the rest of its sum safe: that is escaped.
+absl::StatusOr<Value> AddMarkup(const Text& left, const Text& right) {
+  absl::StatusOr<Value> sum = Concatenated(left.is_markup() ? left : EscapeHtml(left),
+                                           right.is_markup() ? right : EscapeHtml(right));
+  if (!sum.ok()) return sum;
+  return Value(sum->text()->AsMarkup());
+}
+
 absl::StatusOr<Value> Add(const Value& left, const Value& right) {
   if (left.text() != nullptr && right.text() != nullptr) {
+    if (left.text()->is_markup() || right.text()->is_markup()) {
+      return AddMarkup(*left.text(), *right.text());
+    }
     return Concatenated(*left.text(), *right.text());
   }
-  if (left.list() != nullptr && right.list() != nullptr &&
-      left.list()->is_tuple() == right.list()->is_tuple()) {
+  if (IsPlain(left.list()) && IsPlain(right.list()) &&
+      left.list()->kind() == right.list()->kind()) {
     std::vector<Value> items = left.list()->items();
     items.insert(items.end(), right.list()->items().begin(), right.list()->items().end());
-    return Value(List(std::move(items), left.list()->is_tuple()));
+    return Value(List(std::move(items), left.list()->kind()));
   }
   return Unsupported("+", left, right);
 }
@@ -52,10 +68,26 @@ absl::StatusOr<Value> Repeat(const Text& text, int64_t count) {
   return Value(std::move(repeated));
 }
 
+absl::StatusOr<Value> RepeatList(const List& list, int64_t count) {
+  std::vector<Value> items;
+  if (count > 0 && list.size() > 0) {
+    if (static_cast<uint64_t>(count) > kMaxListItems / list.size()) {
+      return Exhausted({"the list has more than ", std::to_string(kMaxListItems), " items"});
+    }
+    items.reserve(list.size() * count);
+    for (int64_t i = 0; i < count; ++i) {
+      items.insert(items.end(), list.items().begin(), list.items().end());
+    }
+  }
+  return Value(List(std::move(items), list.kind()));
+}
+
 absl::StatusOr<Value> Multiply(const Value& left, const Value& right) {
   const auto counts = [](const Value& value) { return value.is_int() || value.is_bool(); };
   if (left.text() != nullptr && counts(right)) return Repeat(*left.text(), right.integer());
   if (right.text() != nullptr && counts(left)) return Repeat(*right.text(), left.integer());
+  if (IsPlain(left.list()) && counts(right)) return RepeatList(*left.list(), right.integer());
+  if (IsPlain(right.list()) && counts(left)) return RepeatList(*right.list(), left.integer());
   return Unsupported("*", left, right);
 }
 
@@ -117,6 +149,8 @@ absl::StatusOr<Value> ApplyToReals(Binary::Operator op, double a, double b) {
     case Binary::Operator::kMultiply:
       return Value(a * b);
     case Binary::Operator::kPower:
+      if (a == 0 && b < 0) return ByZero();
+      if (a < 0 && b != std::floor(b)) return Invalid({"the result is no real number"});
       return Value(std::pow(a, b));
     default:
       break;
@@ -124,9 +158,14 @@ absl::StatusOr<Value> ApplyToReals(Binary::Operator op, double a, double b) {
   if (b == 0) return ByZero();
   if (op == Binary::Operator::kDivide) return Value(a / b);
   double modulo = std::fmod(a, b);
-  if (modulo != 0 && (modulo < 0) != (b < 0)) modulo += b;
+  if (modulo == 0) {
+    modulo = std::copysign(0.0, b);
+  } else if ((modulo < 0) != (b < 0)) {
+    modulo += b;
+  }
   if (op == Binary::Operator::kModulo) return Value(modulo);
-  return Value(std::round((a - modulo) / b));
+  const double quotient = std::round((a - modulo) / b);
+  return Value(quotient == 0 ? std::copysign(0.0, a / b) : quotient);
 }
 
 std::string_view Spelling(Binary::Operator op) {
@@ -187,8 +226,9 @@ bool Equal(const Value& left, const Value& right) {
   }
   if (const List* a = left.list()) {
     const List* b = right.list();
-    return b != nullptr && a->is_tuple() == b->is_tuple() &&
-           std::equal(a->items().begin(), a->items().end(), b->items().begin(), b->items().end(),
+    if (b == nullptr || a->kind() != b->kind()) return false;
+    if (a->is_iterator()) return a == b;
+    return std::equal(a->items().begin(), a->items().end(), b->items().begin(), b->items().end(),
                       Equal);
   }
   if (const Dict* a = left.dict()) {
@@ -201,7 +241,7 @@ bool Equal(const Value& left, const Value& right) {
   }
   if (left.space() != nullptr) return left.space() == right.space();
   if (left.loop() != nullptr) return left.loop() == right.loop();
-  return left.function() == right.function();
+  return left.function() != nullptr && left.function() == right.function();
 }
 
 absl::StatusOr<bool> Less(const Value& left, const Value& right) {
@@ -214,7 +254,7 @@ absl::StatusOr<bool> Less(const Value& left, const Value& right) {
   }
   const List* a = left.list();
   const List* b = right.list();
-  if (a == nullptr || b == nullptr || a->is_tuple() != b->is_tuple()) {
+  if (a == nullptr || b == nullptr || a->kind() != b->kind() || !IsPlain(a)) {
     return Unsupported("<", left, right);
   }
   for (size_t i = 0; i < std::min(a->size(), b->size()); ++i) {
@@ -253,8 +293,9 @@ absl::StatusOr<bool> Contains(const Value& haystack, const Value& needle) {
     if (needle.text() == nullptr) return Unsupported("in", needle, haystack);
     return Find(text->bytes(), needle.text()->bytes()) != std::string_view::npos;
   }
-  if (const List* list = haystack.list()) {
-    return std::any_of(list->items().begin(), list->items().end(),
+  if (haystack.list() != nullptr) {
+    const std::vector<Value> items = haystack.list()->Take();
+    return std::any_of(items.begin(), items.end(),
                        [&](const Value& item) { return Equal(item, needle); });
   }
   if (const Dict* dict = haystack.dict()) {
@@ -269,7 +310,7 @@ absl::StatusOr<Value> Item(const Value& object, const Value& key) {
   if (key.is_int() || key.is_bool()) {
     size_t at = 0;
     if (const List* list = object.list()) {
-      if (Locate(key.integer(), list->size(), at)) return list->items()[at];
+      if (!list->is_iterator() && Locate(key.integer(), list->size(), at)) return list->items()[at];
     } else if (const Text* text = object.text()) {
       if (Locate(key.integer(), CountCharacters(text->bytes()), at)) {
         const size_t begin = CharacterOffset(text->bytes(), at);
@@ -309,7 +350,7 @@ absl::StatusOr<Value> Slice(const Value& object, const Value& start, const Value
   if (object.is_undefined()) return Invalid({object.why()});
   const Text* text = object.text();
   const List* list = object.list();
-  if (text == nullptr && list == nullptr) {
+  if (text == nullptr && (list == nullptr || list->is_iterator())) {
     return Invalid({"a ", object.type_name(), " cannot be sliced"});
   }
   KVASIR_JINJA_ASSIGN_OR_RETURN(const auto start_given, SliceBound(start));
@@ -333,7 +374,7 @@ absl::StatusOr<Value> Slice(const Value& object, const Value& start, const Value
     for (int64_t i = begin; stride > 0 ? i < end : i > end; i += stride) {
       items.push_back(list->items()[i]);
     }
-    return Value(List(std::move(items), list->is_tuple()));
+    return Value(List(std::move(items), list->kind()));
   }
   if (stride == 1) {
     const size_t from = CharacterOffset(text->bytes(), begin);
@@ -354,7 +395,7 @@ absl::StatusOr<Value> Slice(const Value& object, const Value& start, const Value
 
 absl::StatusOr<std::vector<Value>> Iterate(const Value& value) {
   std::vector<Value> items;
-  if (value.list() != nullptr) return value.list()->items();
+  if (value.list() != nullptr) return value.list()->Take();
   if (value.is_undefined()) return items;
   if (const Dict* dict = value.dict()) {
     for (const Dict::Entry& entry : dict->entries()) items.emplace_back(entry.key);
@@ -366,7 +407,9 @@ absl::StatusOr<std::vector<Value>> Iterate(const Value& value) {
         return Exhausted({"more than ", std::to_string(kMaxListItems), " characters in a loop"});
       }
       const size_t bytes = CharacterBytes(text->bytes(), at);
-      items.emplace_back(text->Slice(at, at + bytes));
+      Text character;
+      character.AppendSlice(*text, at, at + bytes);
+      items.emplace_back(std::move(character));
       at += bytes;
     }
     return items;

@@ -123,7 +123,7 @@ absl::StatusOr<Statement> Parser::ParseBlock(Position at) {
 absl::StatusOr<If> Parser::ParseIf() {
   If statement;
   while (true) {
-    KVASIR_JINJA_ASSIGN_OR_RETURN(ExpressionPtr condition, expressions_.Parse(/*commas=*/false));
+    KVASIR_JINJA_ASSIGN_OR_RETURN(ExpressionPtr condition, expressions_.ParseWithoutCondition());
     KVASIR_JINJA_RETURN_IF_ERROR(ExpectBlockEnd());
     KVASIR_JINJA_ASSIGN_OR_RETURN(Body body, ParseBody({"elif", "else", "endif"}, "if"));
     statement.branches.push_back({std::move(condition), std::move(body)});

@@ -17,6 +17,8 @@ absl::Status CheckLength(const Text& out) {
   return Exhausted({"the text is longer than ", std::to_string(kMaxTextBytes), " bytes"});
 }
 
+bool HasText(const List& list) { return list.kind() == List::Kind::kList || list.is_tuple(); }
+
 std::string Escaped(const char* format, uint32_t code) {
   char buffer[16];
   std::snprintf(buffer, sizeof(buffer), format, code);
@@ -28,10 +30,15 @@ void AppendRepr(const Text& text, Text& out) {
   const bool double_quotes =
       text.bytes().find('\'') != std::string::npos && text.bytes().find('"') == std::string::npos;
   const char quote = double_quotes ? '"' : '\'';
+  if (text.is_markup()) out.Append("Markup(", true);
   out.Append(std::string(1, quote), true);
   out.Append(text.MapRuns([&](std::string_view run) {
     std::string escaped;
-    for (char c : run) {
+    for (size_t at = 0; at < run.size();) {
+      const std::string_view character = run.substr(at, CharacterBytes(run, at));
+      at += character.size();
+      const char c = character[0];
+      const uint32_t code = CodePoint(character);
       if (c == '\\' || c == quote) {
         escaped += '\\';
         escaped += c;
@@ -41,15 +48,16 @@ void AppendRepr(const Text& text, Text& out) {
         escaped += "\\r";
       } else if (c == '\t') {
         escaped += "\\t";
-      } else if (static_cast<uint8_t>(c) < 0x20 || c == 0x7f) {
-        escaped += Escaped("\\x%02x", static_cast<uint8_t>(c));
+      } else if (c == ' ' || IsPrintable(code)) {
+        escaped += character;
       } else {
-        escaped += c;
+        escaped += Escaped(code < 0x100 ? "\\x%02x" : code < 0x10000 ? "\\u%04x" : "\\U%08x", code);
       }
     }
     return escaped;
   }));
   out.Append(std::string(1, quote), true);
+  if (text.is_markup()) out.Append(")", true);
 }
 
 absl::Status AppendValue(const Value& value, bool quoted, Text& out);
@@ -96,7 +104,7 @@ absl::Status AppendValue(const Value& value, bool quoted, Text& out) {
     out.Append(std::to_string(value.integer()), true);
   } else if (value.is_float()) {
     out.Append(FloatText(value.real()), true);
-  } else if (const List* list = value.list()) {
+  } else if (const List* list = value.list(); list != nullptr && HasText(*list)) {
     KVASIR_JINJA_RETURN_IF_ERROR(AppendList(*list, out));
   } else if (const Dict* dict = value.dict()) {
     KVASIR_JINJA_RETURN_IF_ERROR(AppendDict(*dict, out));
@@ -142,7 +150,7 @@ absl::Status JsonWriter::Write(const Value& value) {
                 : std::isinf(real) ? (real > 0 ? "Infinity" : "-Infinity")
                                    : FloatText(real),
                 true);
-  } else if (const List* list = value.list()) {
+  } else if (const List* list = value.list(); list != nullptr && HasText(*list)) {
     KVASIR_JINJA_RETURN_IF_ERROR(WriteList(*list));
   } else if (const Dict* dict = value.dict()) {
     KVASIR_JINJA_RETURN_IF_ERROR(WriteDict(*dict));
@@ -241,6 +249,7 @@ std::string FloatText(double value) {
 }
 
 absl::StatusOr<Text> ToText(const Value& value) {
+  if (value.text() != nullptr) return *value.text();
   Text text;
   KVASIR_JINJA_RETURN_IF_ERROR(AppendValue(value, /*quoted=*/false, text));
   return text;

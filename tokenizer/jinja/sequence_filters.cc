@@ -55,6 +55,9 @@ Result JoinFilter(std::string_view name, const Value& value, const ArgumentValue
 template <bool last>
 Result End(std::string_view name, const Value& value, const ArgumentValues& arguments) {
   KVASIR_JINJA_RETURN_IF_ERROR(Bind(name, arguments, {}).status());
+  if (last && value.list() != nullptr && value.list()->is_iterator()) {
+    return Invalid({"'last' needs what can be gone through from its end"});
+  }
   KVASIR_JINJA_ASSIGN_OR_RETURN(const std::vector<Value> items, Iterate(value));
   if (items.empty()) return Value::UndefinedBecause("the sequence is empty");
   return last ? items.back() : items.front();
@@ -73,7 +76,8 @@ Result Reverse(std::string_view name, const Value& value, const ArgumentValues& 
   }
   KVASIR_JINJA_ASSIGN_OR_RETURN(std::vector<Value> items, Iterate(value));
   std::reverse(items.begin(), items.end());
-  return Value(List(std::move(items)));
+  const bool copied = value.list() != nullptr && value.list()->is_iterator();
+  return Value(List(std::move(items), copied ? List::Kind::kList : List::Kind::kIterator));
 }
 
 // `sort`'s key for text: without case, unless asked.
@@ -119,7 +123,11 @@ Result DictSort(std::string_view name, const Value& value, const ArgumentValues&
                 values[0].truth(), values[2].truth());
 }
 
+// What is false has no items for `map` and `select`, whatever it is.
+Result NoItems() { return Value(List({}, List::Kind::kIterator)); }
+
 Result Map(std::string_view name, const Value& value, const ArgumentValues& arguments) {
+  if (!value.truth()) return NoItems();
   KVASIR_JINJA_ASSIGN_OR_RETURN(std::vector<Value> items, Iterate(value));
   if (arguments.positional.empty()) {
     KVASIR_JINJA_ASSIGN_OR_RETURN(const auto values,
@@ -128,7 +136,7 @@ Result Map(std::string_view name, const Value& value, const ArgumentValues& argu
       KVASIR_JINJA_ASSIGN_OR_RETURN(item, AttributeOf(item, values[0]));
       if (item.is_undefined() && !values[1].is_undefined()) item = values[1];
     }
-    return Value(List(std::move(items)));
+    return Value(List(std::move(items), List::Kind::kIterator));
   }
   KVASIR_JINJA_ASSIGN_OR_RETURN(const Text* filter,
                                 TextArgument(name, "the filter", arguments.positional[0]));
@@ -140,12 +148,13 @@ Result Map(std::string_view name, const Value& value, const ArgumentValues& argu
   for (Value& item : items) {
     KVASIR_JINJA_ASSIGN_OR_RETURN(item, ApplyFilter(filter->bytes(), item, rest));
   }
-  return Value(List(std::move(items)));
+  return Value(List(std::move(items), List::Kind::kIterator));
 }
 
 // select, reject, selectattr and rejectattr.
 template <bool keep, bool of_attribute>
 Result SelectFilter(std::string_view name, const Value& value, const ArgumentValues& arguments) {
+  if (!value.truth()) return NoItems();
   KVASIR_JINJA_ASSIGN_OR_RETURN(const std::vector<Value> items, Iterate(value));
   ArgumentValues rest = arguments;
   Value attribute;
@@ -179,7 +188,7 @@ Result SelectFilter(std::string_view name, const Value& value, const ArgumentVal
     }
     if (holds == keep) kept.push_back(item);
   }
-  return Value(List(std::move(kept)));
+  return Value(List(std::move(kept), List::Kind::kIterator));
 }
 
 template <bool largest>

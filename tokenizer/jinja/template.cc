@@ -12,8 +12,8 @@ absl::StatusOr<Template> Template::Parse(std::string_view source) {
   return Template(std::move(parsed));
 }
 
-absl::StatusOr<Text> Template::Render(const Dict& variables) const {
-  return Interpreter(variables).Run(parsed_.body);
+absl::StatusOr<Text> Template::Render(const Dict& variables, std::time_t now) const {
+  return Interpreter(variables, now).Run(parsed_.body);
 }
 
 bool Template::TestsAttribute(std::string_view attribute, std::string_view test) const {

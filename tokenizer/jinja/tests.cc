@@ -7,6 +7,7 @@
 #include "tokenizer/jinja/error.h"
 #include "tokenizer/jinja/filters.h"
 #include "tokenizer/jinja/operators.h"
+#include "tokenizer/jinja/printing.h"
 
 namespace kvasir::jinja {
 namespace {
@@ -14,9 +15,13 @@ namespace {
 // A test of the value alone.
 using Predicate = bool (*)(const Value& value);
 
-bool IsSequence(const Value& value) {
+bool IsIterable(const Value& value) {
   return value.text() != nullptr || value.list() != nullptr || value.dict() != nullptr ||
          value.is_undefined();
+}
+
+bool IsSequence(const Value& value) {
+  return IsIterable(value) && (value.list() == nullptr || !value.list()->is_iterator());
 }
 
 const std::map<std::string_view, Predicate>& Predicates() {
@@ -33,8 +38,8 @@ const std::map<std::string_view, Predicate>& Predicates() {
       {"string", [](const Value& v) { return v.text() != nullptr; }},
       {"mapping", [](const Value& v) { return v.dict() != nullptr; }},
       {"sequence", IsSequence},
-      {"iterable", IsSequence},
-      {"callable", [](const Value& v) { return v.function() != nullptr; }},
+      {"iterable", IsIterable},
+      {"callable", [](const Value& v) { return v.function() != nullptr || v.is_undefined(); }},
   };
   return predicates;
 }
@@ -49,10 +54,16 @@ const std::map<std::string_view, Comparison::Operator>& Comparisons() {
   return comparisons;
 }
 
-absl::StatusOr<bool> Divides(std::string_view name, const Value& value, int64_t divisor) {
-  KVASIR_JINJA_ASSIGN_OR_RETURN(const int64_t number, IntegerArgument(name, "the value", value));
-  if (divisor == 0) return Invalid({"'", name, "': division by zero"});
-  return divisor == -1 || number % divisor == 0;
+// Whether the letters of `text`, of which there must be some, are all of one case.
+bool IsOfCase(std::string_view text, bool upper) {
+  return std::any_of(text.begin(), text.end(), IsAsciiLetter) &&
+         text == (upper ? UpperAscii(text) : LowerAscii(text));
+}
+
+// Whether value % divisor == remainder.
+absl::StatusOr<bool> Leaves(const Value& value, const Value& divisor, int64_t remainder) {
+  KVASIR_JINJA_ASSIGN_OR_RETURN(const Value left, Apply(Binary::Operator::kModulo, value, divisor));
+  return Equal(left, Value(remainder));
 }
 
 }  // namespace
@@ -75,8 +86,7 @@ absl::StatusOr<bool> RunTest(std::string_view name, const Value& value,
   }
   if (name == "divisibleby") {
     KVASIR_JINJA_ASSIGN_OR_RETURN(const auto values, Bind(name, arguments, {"num"}, 1));
-    KVASIR_JINJA_ASSIGN_OR_RETURN(const int64_t divisor, IntegerArgument(name, "num", values[0]));
-    return Divides(name, value, divisor);
+    return Leaves(value, values[0], 0);
   }
   if (name == "sameas") {
     KVASIR_JINJA_ASSIGN_OR_RETURN(const auto values, Bind(name, arguments, {"other"}, 1));
@@ -84,16 +94,14 @@ absl::StatusOr<bool> RunTest(std::string_view name, const Value& value,
   }
   KVASIR_JINJA_RETURN_IF_ERROR(Bind(name, arguments, {}).status());
   if (name == "even" || name == "odd") {
-    KVASIR_JINJA_ASSIGN_OR_RETURN(const bool even, Divides(name, value, 2));
-    return even == (name == "even");
+    return Leaves(value, Value(int64_t{2}), name == "even" ? 0 : 1);
+  }
+  if (name == "upper" || name == "lower") {
+    KVASIR_JINJA_ASSIGN_OR_RETURN(const Text text, ToText(value));
+    return IsOfCase(text.bytes(), name == "upper");
   }
   KVASIR_JINJA_ASSIGN_OR_RETURN(const Text* text, TextArgument(name, "the value", value));
-  if (name == "filter") return IsFilter(text->bytes());
-  if (name == "test") return IsTest(text->bytes());
-  const bool has_letters = std::any_of(text->bytes().begin(), text->bytes().end(), IsAsciiLetter);
-  const std::string mapped =
-      name == "upper" ? UpperAscii(text->bytes()) : LowerAscii(text->bytes());
-  return has_letters && mapped == text->bytes();
+  return name == "filter" ? IsFilter(text->bytes()) : IsTest(text->bytes());
 }
 
 }  // namespace kvasir::jinja

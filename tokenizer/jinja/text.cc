@@ -27,6 +27,7 @@ void Text::AppendSlice(const Text& other, size_t begin, size_t end) {
 Text Text::Slice(size_t begin, size_t end) const {
   Text slice;
   slice.AppendSlice(*this, begin, end);
+  slice.is_markup_ = is_markup_;
   return slice;
 }
 

@@ -35,6 +35,14 @@ class Text {
   // Bytes [begin, end) of `other`. REQUIRES: begin <= end <= other.size(); other is not this.
   void AppendSlice(const Text& other, size_t begin, size_t end);
 
+  // Whether it is, or was cut from, what Jinja's `safe` or `escape` gave.
+  bool is_markup() const { return is_markup_; }
+  Text AsMarkup() const {
+    Text markup = *this;
+    markup.is_markup_ = true;
+    return markup;
+  }
+
   // REQUIRES: begin <= end <= size().
   Text Slice(size_t begin, size_t end) const;
 
@@ -60,6 +68,7 @@ class Text {
 
   std::string bytes_;
   std::vector<Run> runs_;
+  bool is_markup_ = false;
 };
 
 }  // namespace kvasir::jinja

@@ -161,7 +161,7 @@ struct Macro {
 struct MacroDefinition {
   std::unique_ptr<Macro> macro;
 };
-struct Block {  // Renders its body, no more: {% generation %}.
+struct Block {  // Renders its body in a scope of its own: {% generation %}.
   Body body;
 };
 struct Break {};

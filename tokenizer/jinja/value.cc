@@ -1,6 +1,7 @@
 #include "tokenizer/jinja/value.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "tokenizer/jinja/limits.h"
 
@@ -46,7 +47,7 @@ bool Value::truth() const {
   if (is_undefined() || is_none()) return false;
   if (is_number()) return real() != 0;
   if (const Text* value = text()) return !value->empty();
-  if (const List* value = list()) return value->size() > 0;
+  if (const List* value = list()) return value->size() > 0 || value->is_iterator();
   if (const Dict* value = dict()) return value->size() > 0;
   return true;
 }
@@ -58,7 +59,10 @@ std::string_view Value::type_name() const {
   if (is_int()) return "int";
   if (is_float()) return "float";
   if (text() != nullptr) return "str";
-  if (list() != nullptr) return list()->is_tuple() ? "tuple" : "list";
+  if (list() != nullptr) {
+    static constexpr std::string_view kNames[] = {"list", "tuple", "view", "generator"};
+    return kNames[static_cast<int>(list()->kind())];
+  }
   if (dict() != nullptr) return "dict";
   if (space() != nullptr) return "namespace";
   if (loop() != nullptr) return "loop";
@@ -88,12 +92,19 @@ int64_t AddWeight(int64_t a, int64_t b) { return std::min(a + b, 4 * kMaxSteps);
 
 }  // namespace
 
-List::List(std::vector<Value> items, bool is_tuple)
-    : items_(std::move(items)), is_tuple_(is_tuple) {
+List::List(std::vector<Value> items, Kind kind)
+    : items_(std::move(items)),
+      kind_(kind),
+      taken_(kind == Kind::kIterator ? std::make_shared<bool>(false) : nullptr) {
   for (const Value& item : items_) {
     weight_ = AddWeight(weight_, item.weight());
     depth_ = std::max(depth_, item.depth() + 1);
   }
+}
+
+std::vector<Value> List::Take() const {
+  if (taken_ != nullptr && std::exchange(*taken_, true)) return {};
+  return items_;
 }
 
 void Dict::Set(std::shared_ptr<const Text> key, Value value) {

@@ -91,20 +91,32 @@ class Value {
       data_;
 };
 
-// A list or a tuple.
+// A list, or another of Python's sequences.
 class List {
  public:
-  explicit List(std::vector<Value> items, bool is_tuple = false);
+  enum class Kind {
+    kList,
+    kTuple,
+    kView,      // range() and dict.items(): nothing that has a text, or can be added to.
+    kIterator,  // What `map` and `select` give: true even where empty, and gone through once.
+  };
+
+  explicit List(std::vector<Value> items, Kind kind = Kind::kList);
 
   const std::vector<Value>& items() const { return items_; }
   size_t size() const { return items_.size(); }
-  bool is_tuple() const { return is_tuple_; }
+  Kind kind() const { return kind_; }
+  bool is_tuple() const { return kind_ == Kind::kTuple; }
+  bool is_iterator() const { return kind_ == Kind::kIterator; }
+  // Those that an iterator still has, which are then taken; all of any other.
+  std::vector<Value> Take() const;
   int64_t weight() const { return weight_; }
   int depth() const { return depth_; }
 
  private:
   std::vector<Value> items_;
-  bool is_tuple_;
+  Kind kind_;
+  std::shared_ptr<bool> taken_;  // Of an iterator.
   int64_t weight_ = 1;
   int depth_ = 1;
 };

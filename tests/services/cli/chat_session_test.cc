@@ -5,9 +5,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <string>
+#include <vector>
 
 #include "services/grpc_status.h"
+#include "tests/engine/temporary_directory.h"
 #include "tests/services/cli/failing_relay.h"
 #include "tests/services/model_server.h"
 #include "tests/services/program.h"
@@ -31,7 +34,6 @@ class ChatSessionTest : public ::testing::Test {
   ChatSessionTest() {
     sampling_.temperature = 0;
     sampling_.max_new_tokens = 20;
-    sampling_.ignore_eos = true;
   }
 
   ConnectionFlags Flags(double retry_for) const {
@@ -145,6 +147,124 @@ TEST_F(ChatSessionTest, ATurnThatWasGivenUpIsSettledBeforeTheNext) {
     ASSERT_TRUE(chat.Back().ok());
     EXPECT_EQ(chat.length(), before);
   }
+}
+
+TEST_F(ChatSessionTest, AQuestionIsAskedAgainAndInAnotherWay) {
+  sampling_.temperature = 1;
+  sampling_.max_new_tokens = 8;
+  ChatSession chat(connection_, sampling_, "");
+  ASSERT_TRUE(chat.Open("").ok());
+  EXPECT_EQ(chat.Retry().status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  ASSERT_TRUE(chat.Say("Hello").status.ok());
+  const Generation first = chat.Say("Tell me a story.");
+  ASSERT_TRUE(first.status.ok());
+  bool differs = false;
+  for (int i = 0; i < 10 && !differs; ++i) {
+    const Generation again = chat.Retry();
+    ASSERT_TRUE(again.status.ok()) << again.status.error_message();
+    differs = again.ids != first.ids;
+    EXPECT_EQ(again.context, first.context);
+  }
+  EXPECT_TRUE(differs) << "the same eleven times, by eleven seeds";
+  ASSERT_TRUE(chat.Edit(1, "Good evening").status.ok());
+  EXPECT_EQ(chat.questions(), std::vector<std::string>{"Good evening"});
+  ExpectInStep(chat);
+  for (const size_t number : {0, 2}) {
+    EXPECT_EQ(chat.Edit(number, "x").status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  }
+}
+
+TEST_F(ChatSessionTest, ATurnSendsOnlyItsOwnTokens) {
+  ChatSession chat(connection_, sampling_, "");
+  ASSERT_TRUE(chat.Open("").ok());
+  for (int i = 0; i < 3; ++i) {
+    const uint64_t before = chat.length();
+    const Generation generation = chat.Say("Hello");
+    ASSERT_TRUE(generation.status.ok());
+    EXPECT_LT(generation.complete->usage().input_tokens(), 20);
+    EXPECT_EQ(generation.context, before + generation.complete->usage().input_tokens());
+    // The last token of an answer was never computed.
+    EXPECT_EQ(generation.started.cached_tokens(), before > 0 ? before - 1 : 0);
+  }
+}
+
+TEST_F(ChatSessionTest, AnotherSystemMessageKeepsWhatWasSaid) {
+  ChatSession chat(connection_, sampling_, "Be brief.");
+  ASSERT_TRUE(chat.Open("").ok());
+  ASSERT_TRUE(chat.Say("Hello").status.ok());
+  const uint64_t length = chat.length();
+  ASSERT_TRUE(chat.SetSystem("").ok());
+  ASSERT_TRUE(chat.Say("Hello").status.ok());
+  ExpectInStep(chat);
+  ASSERT_TRUE(chat.Back().ok());
+  EXPECT_LT(chat.length(), length);
+  EXPECT_EQ(chat.questions().size(), 1);
+}
+
+TEST_F(ChatSessionTest, AChatIsSavedAndTakenUp) {
+  const kvasir::testing::TemporaryDirectory folder;
+  const std::string file = (folder.path() / "chat.json").string();
+  ChatSession chat(connection_, sampling_, "Be brief.");
+  ASSERT_TRUE(chat.Open("").ok());
+  ASSERT_TRUE(chat.Say("My name is Olga.").status.ok());
+  grpc::Status status = chat.Save(file);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+
+  // In its session, by a chat that knows all of it.
+  ChatSession other(connection_, sampling_, "");
+  ASSERT_TRUE(other.Open("").ok());
+  status = other.Load(file);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(other.id(), chat.id());
+  EXPECT_EQ(other.length(), chat.length());
+  EXPECT_EQ(other.system(), "Be brief.");
+  EXPECT_EQ(other.questions(), chat.questions());
+  const Generation answer = other.Say("What is my name?");
+  ASSERT_TRUE(answer.status.ok());
+
+  // The session has gone on: in another one, with the same tokens.
+  status = chat.Load(file);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_NE(chat.id(), other.id());
+  EXPECT_EQ(chat.Say("What is my name?").ids, answer.ids);
+  EXPECT_EQ(ReadAll(server_.stub(), chat.id()), ReadAll(server_.stub(), other.id()));
+}
+
+TEST_F(ChatSessionTest, WhatIsNoSavedChatIsRefused) {
+  const kvasir::testing::TemporaryDirectory folder;
+  const std::string file = (folder.path() / "chat.json").string();
+  ChatSession chat(connection_, sampling_, "");
+  ASSERT_TRUE(chat.Open("").ok());
+  EXPECT_EQ(chat.Load(file).error_code(), grpc::StatusCode::NOT_FOUND);
+  const std::string id = chat.id();
+  const std::string start = R"({"format": "kvasir-chat-1", "session_id": "s", "tokenizer": "t", )";
+  for (const auto& [text, word] : std::vector<std::pair<std::string, std::string>>{
+           {"", "/save"},
+           {"{}", "/save"},
+           {R"({"format": "kvasir-chat-1"})", "session_id"},
+           {start + R"("messages": []})", "ids"},
+           {start + R"("ids": [-1], "messages": []})", "ids"},
+           {start + R"("ids": [1], "messages": [{"role": "user"}]})", "messages[0]"},
+           {start + R"("ids": [1], "messages": [{"role": "user", "content": "", "end": 2}]})",
+            "messages[0]"}}) {
+    std::ofstream(file) << text;
+    const grpc::Status status = chat.Load(file);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << text;
+    EXPECT_THAT(status.error_message(), HasSubstr(word));
+  }
+  EXPECT_EQ(chat.id(), id);
+  EXPECT_FALSE(chat.Save((folder.path() / "no" / "such" / "folder").string()).ok());
+}
+
+TEST_F(ChatSessionTest, AnUnknownBeginningIsNotSaved) {
+  CreateWith(server_.stub(), "s", SomeIds(5, 1));
+  ChatSession chat(connection_, sampling_, "");
+  ASSERT_TRUE(chat.Open("s").ok());
+  ASSERT_TRUE(chat.Say("Hello").status.ok());
+  EXPECT_EQ(chat.Save("/nonexistent").error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  ASSERT_TRUE(chat.Back().ok());
+  EXPECT_EQ(chat.length(), 5);
+  EXPECT_EQ(chat.Back().error_code(), grpc::StatusCode::FAILED_PRECONDITION);
 }
 
 TEST_F(ChatSessionTest, ASessionIsDeletedOnceThoughTheAnswerIsLost) {

@@ -3,17 +3,15 @@
 
     pip install jinja2==3.1.6 && tests/tokenizer/jinja/make_vectors.py
 
-The environment is the one in which Hugging Face transformers renders chat templates. A line holds
+Rendered as Hugging Face transformers renders chat templates. A line holds
 `template`, `variables`, and `rendered` or `error` (jinja2's message; ours differs in wording).
 """
 
 import json
 import pathlib
-from typing import Any, ClassVar
+from typing import Any
 
-import jinja2
-import jinja2.ext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from reference import NOW, Reference
 
 VARIABLES: dict[str, Any] = {
     "a": 7,
@@ -114,6 +112,16 @@ TEMPLATES = [
     "{{ raise_exception('no ' ~ s) }}",
     "{% if false %}{{ raise_exception('no') }}{% endif %}fine",
     "{% generation %}x{% endgeneration %}",
+    "{% generation %}{% set z = 1 %}{{ z }}{{ a }}{% endgeneration %}{{ z is defined }}",
+    "{% for i in n %}{% generation %}{{ i }}{{ loop.index }}{% endgeneration %}{% endfor %}",
+    "{% for i in n %}{% continue %}{% else %}none{% endfor %}",
+    "{% for i in n %}{% break %}{% else %}none{% endfor %}",
+    "{% if a, b %}x{% endif %}",
+    "{% if a if b else x %}{% endif %}",
+    "{% set g = ms | selectattr('role', 'equalto', 'nobody') %}{% if g %}true{% endif %}"
+    "{% for m in g %}{{ m }}{% endfor %}",
+    "{% set g = n | map('string') %}{% for i in g %}{{ i }}{% endfor %}|{% for i in g %}{{ i }}"
+    "{% endfor %}",
     "{{ 1, 2 }}",
     "{{ {'a': 1}.a }}{{ {'b': 2}['b'] }}",
     "{{ d.two['three'][0] }}",
@@ -161,49 +169,19 @@ TEMPLATES = [
 ]
 
 
-class Generation(jinja2.ext.Extension):
-    """transformers' {% generation %}, which prints its body."""
-
-    tags: ClassVar[set[str]] = {"generation"}
-
-    def parse(self, parser: Any) -> Any:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return jinja2.nodes.Scope(body, lineno=line)
-
-
-def to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: Any = None,
-    separators: Any = None,
-    sort_keys: bool = False,
-) -> str:
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
-
-
-def raise_exception(message: str) -> None:
-    raise jinja2.exceptions.TemplateError(message)
-
-
 def main() -> None:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
-    )
-    environment.filters["tojson"] = to_json
-    environment.globals["raise_exception"] = raise_exception
+    reference = Reference()
     path = FOLDER.parent / "data" / "jinja.jsonl"
     templates = ["{{ " + expression + " }}" for expression in EXPRESSIONS] + TEMPLATES
     with path.open("w", encoding="ascii") as file:
-        file.write(json.dumps({"variables": VARIABLES}) + "\n")
+        file.write(json.dumps({"variables": VARIABLES, "now": NOW}) + "\n")
         for template in templates:
             row: dict[str, str] = {"template": template}
-            try:
-                row["rendered"] = environment.from_string(template).render(**VARIABLES)
-            except Exception as error:
-                row["error"] = f"{type(error).__name__}: {error}"
+            rendered = reference.render(template, VARIABLES)
+            if rendered is None:
+                row["error"] = reference.error
+            else:
+                row["rendered"] = rendered
             file.write(json.dumps(row) + "\n")
 
 

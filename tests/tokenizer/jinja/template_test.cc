@@ -68,6 +68,13 @@ TEST(Provenance, SurvivesWhatIsDoneToText) {
       {"x if x else 'none'", "< ab|cd >"},
       {"('a\\n' ~ x.strip()) | indent(2)", "a\n  <ab|cd>"},
       {"x | string | safe | first", "< >"},
+      {"x.partition('|')[2]", "<cd >"},
+      {"x.rsplit('|', 1)[0]", "< ab>"},
+      {"[x] | map('trim') | first", "<ab|cd>"},
+      {"([x] * 2) | last", "< ab|cd >"},
+      {"('a' | safe) + x", "a< ab|cd >"},
+      {"strftime_now('-')", "-"},
+      {"strftime_now(x.strip())", "<ab|cd>"},
   };
   for (const auto& [expression, expected] : kCases) {
     EXPECT_EQ(Marked("{{ " + std::string(expression) + " }}", kVariables), expected) << expression;
