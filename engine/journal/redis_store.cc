@@ -261,6 +261,12 @@ absl::StatusOr<std::vector<SessionRecord>> RedisStore::List(
   return records;
 }
 
+absl::StatusOr<uint64_t> RedisStore::Size() {
+  auto reply = RunOne({.words = {"ZCARD", "kvasir:ids"}});
+  if (!reply.ok()) return reply.status();
+  return static_cast<uint64_t>((*reply)->integer);
+}
+
 // The sorted set only tells where to look: whether a session has been idle so long, its record
 // says; so a damaged one stays.
 absl::StatusOr<std::vector<std::string>> RedisStore::Expire(

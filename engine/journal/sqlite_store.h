@@ -53,6 +53,7 @@ class SqliteStore : public SessionStore {
                                                   std::vector<std::string>* damaged) override;
   absl::StatusOr<std::vector<std::string>> Expire(absl::Time now,
                                                   const std::set<std::string>& in_use) override;
+  absl::StatusOr<uint64_t> Size() override { return totals_.sessions; }
   Counts counts() const override { return counts_; }
 
  private:

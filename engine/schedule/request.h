@@ -45,6 +45,9 @@ struct GenerateStarted {
   uint64_t session_length = 0;  // before this call's input
   uint32_t cached_tokens = 0;
   uint64_t seed = 0;
+  // Since it was created and since it was last used; not set where this call creates it, or where
+  // it has no name.
+  std::optional<absl::Duration> session_age, session_idle;
 };
 
 struct GenerateComplete {
@@ -55,6 +58,22 @@ struct GenerateComplete {
   uint32_t computed_tokens = 0;
   uint32_t generated_tokens = 0;
   absl::Duration queued, prefill, decode;
+};
+
+// What a call that has found its session has cost, however it ended.
+struct GenerateReport {
+  uint32_t input_tokens = 0;
+  uint32_t cached_tokens = 0;
+  uint32_t computed_tokens = 0;
+  uint32_t generated_tokens = 0;
+  // In this order; at InfinitePast is what the call did not come to.
+  absl::Time arrived;                         // the engine was asked
+  absl::Time opened;                          // its session was there, perhaps out of a store
+  absl::Time admitted;                        // its first step was planned
+  absl::Time first_token;                     // known
+  absl::Time generated;                       // no step concerned it any more
+  absl::Time settled;                         // its session was, where stored, durable
+  std::optional<FinishReason> finish_reason;  // not set: an error
 };
 
 // Where a call's results go. Called on the engine's thread only; must return at once. Exactly one
@@ -69,6 +88,8 @@ class GenerateSink {
   // Log-probabilities are one for each id, or none. A chunk may hold prompt_logprobs alone.
   virtual void OnTokens(std::span<const int> ids, std::span<const TokenLogprob> logprobs,
                         std::span<const TokenLogprob> prompt_logprobs) = 0;
+  // Comes directly before the last call, where the call had found its session.
+  virtual void OnReport(const GenerateReport& /*report*/) {}
   virtual void OnComplete(const GenerateComplete& complete) = 0;
   virtual void OnError(const absl::Status& status) = 0;
 };

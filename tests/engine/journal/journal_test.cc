@@ -132,6 +132,7 @@ class FakeStore : public SessionStore {
     script_.Note(absl::StrCat("expire ", absl::ToUnixSeconds(now)));
     return std::vector<std::string>{"old"};
   }
+  absl::StatusOr<uint64_t> Size() override { return 0; }
   Counts counts() const override { return {}; }
 
  private:

@@ -172,7 +172,9 @@ TEST_P(SessionStoreTest, ADeletedSessionLeavesNothing) {
   std::mt19937_64 random(2);
   const Fence fence = Create("a", RandomTokens(10'000, random));
   Create("ab", {5});
+  EXPECT_EQ(*store().Size(), 2);
   ASSERT_TRUE(Write(Change(Kind::kDelete, "a", fence)).status.ok());
+  EXPECT_EQ(*store().Size(), 1);
   EXPECT_EQ(store().Load("a").status().code(), absl::StatusCode::kNotFound);
   Create("a", {1});
   EXPECT_THAT(TokensOf("a"), ElementsAre(1));
@@ -311,9 +313,12 @@ TEST_P(SessionStoreTest, ExpiresManyAThousandAtATime) {
   }
   ASSERT_TRUE(store().Release(leases).ok());
   const absl::Time now = absl::FromUnixSeconds(2000);
+  EXPECT_EQ(*store().Size(), 1500);
   EXPECT_EQ(store().Expire(now, {})->size(), 1000);
+  EXPECT_EQ(*store().Size(), 500);
   EXPECT_EQ(store().Expire(now, {})->size(), 500);
   EXPECT_EQ(store().Expire(now, {})->size(), 0);
+  EXPECT_EQ(*store().Size(), 0);
 }
 
 TEST_P(SessionStoreTest, LeasesThatAreHeldAreRenewed) {

@@ -64,6 +64,7 @@ class FaultStore : public SessionStore {
                                                   std::vector<std::string>* damaged) override;
   absl::StatusOr<std::vector<std::string>> Expire(absl::Time now,
                                                   const std::set<std::string>& in_use) override;
+  absl::StatusOr<uint64_t> Size() override;
   Counts counts() const override;
 
  private:
