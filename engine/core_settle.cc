@@ -103,7 +103,8 @@ void Engine::Core::Answer(Call& call, const absl::Status& saved) {
 }
 
 GenerateReport Engine::Core::ReportOf(const Call& call) const {
-  GenerateReport report = {.input_tokens = static_cast<uint32_t>(call.request.input_ids.size()),
+  GenerateReport report = {.prompt_tokens = call.input_end(),
+                           .input_tokens = static_cast<uint32_t>(call.request.input_ids.size()),
                            .cached_tokens = call.cached_tokens,
                            .computed_tokens = call.computed_tokens,
                            .generated_tokens = call.generated,
@@ -112,7 +113,7 @@ GenerateReport Engine::Core::ReportOf(const Call& call) const {
                            .admitted = call.admitted,
                            .first_token = call.first_token,
                            .generated = call.ended,
-                           .settled = absl::Now()};
+                           .settled = IsStored(call) ? absl::Now() : call.ended};
   if (call.error.ok()) report.finish_reason = call.complete.finish_reason;
   return report;
 }

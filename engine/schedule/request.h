@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "engine/cache/session.h"
 #include "engine/sampling.h"
+#include "engine/schedule/generate_report.h"
 
 namespace kvasir {
 
@@ -58,22 +59,6 @@ struct GenerateComplete {
   uint32_t computed_tokens = 0;
   uint32_t generated_tokens = 0;
   absl::Duration queued, prefill, decode;
-};
-
-// What a call that has found its session has cost, however it ended.
-struct GenerateReport {
-  uint32_t input_tokens = 0;
-  uint32_t cached_tokens = 0;
-  uint32_t computed_tokens = 0;
-  uint32_t generated_tokens = 0;
-  // In this order; at InfinitePast is what the call did not come to.
-  absl::Time arrived;                         // the engine was asked
-  absl::Time opened;                          // its session was there, perhaps out of a store
-  absl::Time admitted;                        // its first step was planned
-  absl::Time first_token;                     // known
-  absl::Time generated;                       // no step concerned it any more
-  absl::Time settled;                         // its session was, where stored, durable
-  std::optional<FinishReason> finish_reason;  // not set: an error
 };
 
 // Where a call's results go. Called on the engine's thread only; must return at once. Exactly one

@@ -69,6 +69,7 @@ TEST_F(StatisticsTest, ReportOfACallThatCompletes) {
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   ASSERT_TRUE(recorder->report());
   const GenerateReport& report = *recorder->report();
+  EXPECT_EQ(report.prompt_tokens, 20);
   EXPECT_EQ(report.input_tokens, 20);
   EXPECT_EQ(report.cached_tokens, 0);
   EXPECT_EQ(report.computed_tokens, 24);

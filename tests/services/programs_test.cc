@@ -289,8 +289,8 @@ TEST(Serving, ModelMetrics) {
   const std::string metrics = program.AwaitLine("metrics on ");
   const auto stub = v1::ModelService::NewStub(ChannelTo(program.AwaitLine("listening on ")));
   std::string text = Scrape(metrics);
-  EXPECT_EQ(MetricOf(text, "kvasir_kv_blocks_used"), 0);
-  const double blocks = MetricOf(text, "kvasir_kv_blocks_total");
+  EXPECT_EQ(MetricOf(text, R"(kvasir_kv_blocks{state="idle"})"), 0);
+  const double blocks = MetricOf(text, R"(kvasir_kv_blocks{state="free"})");
   EXPECT_GT(blocks, 0);
 
   CreateWith(*stub, "s", SomeIds(30, 1));
@@ -310,8 +310,10 @@ TEST(Serving, ModelMetrics) {
   EXPECT_EQ(MetricOf(text, "kvasir_queue_length"), 0);
   EXPECT_EQ(MetricOf(text, "kvasir_saved_blocks_total"), 0);  // the CPU has no use for it
   EXPECT_EQ(MetricOf(text, "kvasir_restored_blocks_total"), 0);
-  EXPECT_GT(MetricOf(text, "kvasir_kv_blocks_used"), 0);
-  EXPECT_EQ(MetricOf(text, "kvasir_kv_blocks_total"), blocks);
+  // The session's blocks may be counted a second late.
+  text = ScrapeUntil(metrics, R"(kvasir_kv_blocks{state="idle"})", 5);  // 79 tokens
+  EXPECT_EQ(MetricOf(text, R"(kvasir_kv_blocks{state="running"})"), 0);
+  EXPECT_EQ(MetricOf(text, R"(kvasir_kv_blocks{state="free"})"), blocks - 5);
   EXPECT_EQ(MetricOf(text, "kvasir_step_seconds_count"), MetricOf(text, "kvasir_steps_total"));
   EXPECT_EQ(MetricOf(text, "kvasir_step_tokens_sum"), 79);
   EXPECT_EQ(MetricOf(text, std::string("kvasir_build_info{version=\"") + KVASIR_VERSION + "\"}"),
@@ -319,7 +321,8 @@ TEST(Serving, ModelMetrics) {
 
   EXPECT_TRUE(kvasir::testing::Delete(*stub, "s").ok());
   text = ScrapeUntil(metrics, "kvasir_sessions", 0);
-  EXPECT_EQ(MetricOf(text, "kvasir_kv_blocks_used"), 0);
+  EXPECT_EQ(MetricOf(text, R"(kvasir_kv_blocks{state="idle"})"), 0);
+  ScrapeUntil(metrics, R"(kvasir_kv_blocks{state="cached"})", 4);  // the full ones
 }
 
 TEST(Serving, TokenizerMetrics) {
