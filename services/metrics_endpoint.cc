@@ -59,9 +59,9 @@ class MetricsEndpoint::Server {
       : service_{.metrics = std::move(metrics), .healthy = nullptr, .ready = nullptr},
         http_({"listening_ports", address, "num_threads", kThreads, "request_timeout_ms",
                kTimeoutMilliseconds}) {
-    http_.addHandler("/metrics", &metrics_);
-    http_.addHandler("/healthz", &health_);
-    http_.addHandler("/readyz", &ready_);
+    http_.addHandler("/metrics$", &metrics_);
+    http_.addHandler("/healthz$", &health_);
+    http_.addHandler("/readyz$", &ready_);
   }
 
   std::optional<int> port() {
