@@ -1,5 +1,7 @@
 #include "engine/core.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <limits>
 #include <string>
@@ -233,6 +235,7 @@ absl::Duration Engine::Core::SilentFor() {
 }
 
 void Engine::Core::Run() {
+  pthread_setname_np(pthread_self(), "engine");  // as debuggers and top show it
   model_->backend->UseThisThread();
   const size_t longest =
       std::min<size_t>(model_->kv_blocks, KvCache::BlocksFor(model_->config.max_positions));

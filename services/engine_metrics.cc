@@ -46,26 +46,27 @@ std::vector<MetricFamily> TokenCounters(const EngineStats& stats) {
       Counter("kvasir_computed_tokens_total", "Tokens that went through the model",
               stats.computed_tokens),
       Counter("kvasir_recomputed_tokens_total",
-              "Of those, computed for the same session before: its blocks had to go",
+              "Tokens that went through the model again for their session, its blocks being gone",
               stats.recomputed_tokens),
       Counter("kvasir_generated_tokens_total", "Tokens sampled", stats.generated_tokens),
       Counter("kvasir_prefix_cache_queries_total",
               "Tokens that calls looked for in what other sessions have computed",
               stats.prefix_queries),
-      Counter("kvasir_prefix_cache_hits_total", "Of those, found there", stats.prefix_hits),
+      Counter("kvasir_prefix_cache_hits_total", "Tokens that calls found there", stats.prefix_hits),
   };
 }
 
 std::vector<MetricFamily> CallMetrics(const EngineStats& stats) {
   return {
       Counter("kvasir_steps_total", "Steps of the engine", stats.steps),
-      Counter("kvasir_steps_ahead_total", "Of those, enqueued before the one before was done",
+      Counter("kvasir_steps_ahead_total", "Steps enqueued before the one before was done",
               stats.steps_ahead),
       Counter("kvasir_paused_calls_total",
               "Times a running call gave up its blocks to an older one", stats.paused_calls),
       Gauge("kvasir_running", "Generate calls that take part in steps", stats.running),
       Gauge("kvasir_queue_length", "Generate calls that wait", stats.waiting),
-      Gauge("kvasir_paused", "Of those, gave up their blocks to others", stats.paused),
+      Gauge("kvasir_paused", "Generate calls that wait, having given up their blocks to others",
+            stats.paused),
       Gauge("kvasir_stalled", "Generate calls whose readers are slow", stats.stalled),
   };
 }
@@ -82,10 +83,10 @@ std::vector<MetricFamily> SessionMetrics(const EngineStats& stats) {
               stats.session_moves),
       Counter("kvasir_session_store_writes_total", "Sessions written to their store",
               stats.store_writes),
-      Counter("kvasir_session_store_commits_total", "Groups of them, each made durable at once",
-              stats.store_commits),
-      Figure("kvasir_session_store_seconds_total", MetricType::Counter, "Time spent in those",
-             stats.store_seconds),
+      Counter("kvasir_session_store_commits_total",
+              "Groups of session writes, each made durable at once", stats.store_commits),
+      Figure("kvasir_session_store_seconds_total", MetricType::Counter,
+             "Time spent in groups of session writes", stats.store_seconds),
       Gauge("kvasir_session_store_waiting", "Operations that the store has before it",
             stats.store_waiting),
   };

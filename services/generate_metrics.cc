@@ -116,8 +116,9 @@ GenerateMetrics::GenerateMetrics(Registry& registry, const std::string& model)
                                       "Tokens that a Generate call brought", kTokens)),
       session_age_(AddHistogram(registry, "kvasir_session_age_seconds",
                                 "Age of the session that a Generate call continues", kAge)),
-      session_idle_(AddHistogram(registry, "kvasir_session_idle_seconds",
-                                 "Time since it was used before", kAge)),
+      session_idle_(AddHistogram(
+          registry, "kvasir_session_idle_seconds",
+          "Time since the session that a Generate call continues was used before", kAge)),
       finished_(AddCounters(registry, "kvasir_request_success_total",
                             "Generate calls that completed, by what ended them")),
       tenants_(registry) {}

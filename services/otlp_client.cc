@@ -52,17 +52,17 @@ uint64_t RejectedSpans(const std::string& answer) {
 
 absl::StatusOr<OtlpClient> OtlpClient::Create(const std::string& endpoint) {
   static const CURLcode initialised = curl_global_init(CURL_GLOBAL_DEFAULT);
+  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> url(curl_url(), curl_url_cleanup);
+  const bool scheme =
+      absl::StartsWith(endpoint, "http://") || absl::StartsWith(endpoint, "https://");
+  if (!scheme || curl_url_set(url.get(), CURLUPART_URL, endpoint.c_str(), 0) != CURLUE_OK) {
+    return absl::InvalidArgumentError("not of the form http://HOST:PORT or https://HOST:PORT");
+  }
   OtlpClient client;
   client.url_ = endpoint;
   while (absl::EndsWith(client.url_, "/")) client.url_.pop_back();
   absl::StrAppend(&client.url_, "/v1/traces");
 
-  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> url(curl_url(), curl_url_cleanup);
-  const bool scheme =
-      absl::StartsWith(endpoint, "http://") || absl::StartsWith(endpoint, "https://");
-  if (!scheme || curl_url_set(url.get(), CURLUPART_URL, client.url_.c_str(), 0) != CURLUE_OK) {
-    return absl::InvalidArgumentError("not of the form http://HOST:PORT or https://HOST:PORT");
-  }
   client.curl_.reset(initialised == CURLE_OK ? curl_easy_init() : nullptr);
   client.headers_.reset(curl_slist_append(nullptr, "Content-Type: application/json"));
   if (client.curl_ == nullptr || client.headers_ == nullptr) {

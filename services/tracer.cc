@@ -86,7 +86,7 @@ void Tracer::Send(const std::vector<Span>& batch) {
       if (std::exchange(failing_, false)) spdlog::info("traces: the collector takes spans again");
       return;
     }
-    if (answer.kind == OtlpClient::Answer::Kind::kRejected) break;
+    if (answer.kind == OtlpClient::Answer::Kind::kRejected || attempt + 1 == kAttempts) break;
     const double jitter = std::uniform_real_distribution(0.5, 1.0)(random_);
     if (!Pause(std::min(answer.retry_after.value_or(pause * jitter), kLongestPause))) break;
     pause *= 2;

@@ -84,7 +84,8 @@ TEST(Flags, HelpShowsEveryFlagItsVariableAndExamples) {
     EXPECT_EQ(program.Wait(), 0);
     EXPECT_EQ(program.standard_error(), "");
     for (const char* flag : {"--listen", "--model", "--metrics", "--threads", "--log-level",
-                             "--version", "KVASIR_LISTEN", "KVASIR_LOG_LEVEL", "Examples:"}) {
+                             "--log-format", "--log-prompts", "--otlp-endpoint", "--version",
+                             "KVASIR_LISTEN", "KVASIR_LOG_LEVEL", "Examples:"}) {
       EXPECT_THAT(program.standard_output(), HasSubstr(flag)) << name;
     }
   }
@@ -124,6 +125,8 @@ TEST(Flags, BadOnesAreNamed) {
     ExpectRefusesToStart(name, {"--threads=-1"}, {"--threads", "-1"});
     ExpectRefusesToStart(name, {"--threads=many"}, {"--threads", "many"});
     ExpectRefusesToStart(name, {"--log-level=loud"}, {"--log-level", "loud"});
+    ExpectRefusesToStart(name, {"--log-format=xml"}, {"--log-format", "xml"});
+    ExpectRefusesToStart(name, {"--otlp-endpoint=collector:4318"}, {"--otlp-endpoint", "http"});
     ExpectRefusesToStart(name, {"--listen"}, {"--listen"});
     ExpectRefusesToStart(name, {}, {"--threads", "many"}, {"KVASIR_THREADS=many"});
   }
