@@ -141,6 +141,7 @@ int Main(int argc, char** argv) {
   const absl::StatusOr<std::unique_ptr<Telemetry>> telemetry = Telemetry::Start(command);
   if (!telemetry.ok()) return command.Fail(std::string(telemetry.status().message()));
   prometheus::Registry& registry = *(*telemetry)->registry();
+  StepMetrics step_metrics(registry);  // the engine's thread tells it to the end
 
   const absl::Time begun = absl::Now();
   absl::StatusOr<std::unique_ptr<Engine>> engine = LoadEngine(command, registry, flags);
@@ -150,7 +151,6 @@ int Main(int argc, char** argv) {
   flags.sessions.Log();
 
   RegisterModel(registry, info, absl::Now() - begun);
-  StepMetrics step_metrics(registry);
   (*engine)->set_step_observer(
       [&step_metrics](const StepReport& step) { step_metrics.Record(step); });
   GenerateMetrics generate_metrics(registry, info.model_name);

@@ -1,5 +1,6 @@
 #include "services/running_calls.h"
 
+#include <iterator>
 #include <utility>
 
 #include "engine/check.h"
@@ -12,8 +13,8 @@ constexpr char kTraceparent[] = "traceparent";
 
 // The RPC's own span: in the caller's trace, or the beginning of one.
 TraceContext OwnSpan(const grpc::CallbackServerContext& context, bool records) {
-  const auto header = context.client_metadata().find(kTraceparent);
-  if (header != context.client_metadata().end()) {
+  const auto [header, end] = context.client_metadata().equal_range(kTraceparent);
+  if (header != end && std::next(header) == end) {  // of several none is to be believed
     const auto caller = ParseTraceparent({header->second.data(), header->second.size()});
     if (caller) return caller->Child();
   }

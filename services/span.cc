@@ -77,7 +77,7 @@ std::vector<Span> SpansOf(const RequestRecord& record, std::string_view service,
                      {"rpc.service", std::string(service)},
                      {"rpc.method", std::string(context.method)},
                      {"rpc.grpc.status_code", Count(static_cast<uint64_t>(code))},
-                     {"client.address", context.peer},
+                     {"kvasir.peer", context.peer},
                      {"kvasir.tenant", std::string(TenantOf(context))}};
   if (code != absl::StatusCode::kOk) {
     span.attributes.emplace_back("error.type", absl::StatusCodeToString(code));
