@@ -12,7 +12,8 @@ KVASIR_SIMULATION_SEEDS=2000 build/release/tests/simulation_test
 cmake --preset release -B build/architectures -DKVASIR_SERVICES=OFF -DKVASIR_CUDA=ON \
   "-DKVASIR_CUDA_ARCHITECTURES=80;89;90;100;120"
 cmake --build build/architectures --target kvasir_cuda
-KVASIR_GPU_LIBRARY=build/architectures/bin/libkvasir_cuda.so build/tools/venv/bin/python -B \
+KVASIR_GPU_LIBRARY=build/architectures/bin/libkvasir_cuda.so \
+  KVASIR_KERNEL_SHARED_MEMORY=build/release/tests/cuda_kernel_shared_memory build/tools/venv/bin/python -B \
   tests/engine/backend/cuda/machine_code_test.py
 scripts/simt-bugs.sh
 seed=$(date +%s)

@@ -12,10 +12,20 @@ in engine/backend/cuda, or those named) and runs the tests of the part that it i
 
   plain   every schedule, NaN where nothing may be read, guard zones
   race    the race detector
-  asan    AddressSanitizer and UBSan
+  asan    AddressSanitizer and UBSan, on the device's memory too
 
-A Markdown table goes to build/bugs/table.md; logs lie beside it. The exit code is 0 when every bug was
-found by one of the modes.
+The first row has no bug and must find none: anything else ends the run. In the others:
+
+  yes        a test failed
+  emulator   the emulator saw what a GPU leaves undefined
+  race       the race detector saw it
+  sanitizer  AddressSanitizer or UBSan saw it
+  no         all tests passed
+  time-out   no test failed, one did not end: that finds nothing
+  -          the part has no tests in this mode
+
+A Markdown table goes to build/bugs/table.md, logs lie beside it, progress goes to stderr. The exit
+code is 0 when every bug was found by one of the modes.
 
   --plain   only that mode
 TEXT
@@ -37,34 +47,62 @@ for argument in "$@"; do
       ;;
   esac
 done
+planted=$(grep -rhoE 'BUG_[A-Z0-9_]+' engine/backend/cuda | sort -u)
 if [[ ${#bugs[@]} -eq 0 ]]; then
-  mapfile -t bugs < <(grep -rhoE 'BUG_[A-Z0-9_]+' engine/backend/cuda | sort -u)
+  mapfile -t bugs <<<"$planted"
 fi
+for bug in "${bugs[@]}"; do
+  if ! grep -qx "$bug" <<<"$planted"; then
+    echo "simt-bugs: $bug is planted nowhere" >&2
+    exit 2
+  fi
+done
 
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
+export GTEST_FAIL_FAST=1
 folder=build/bugs
 mkdir -p "$folder"
 
-# The test programs of the part that a bug is in.
+# The test programs of the part that a bug is in, in a mode; quick ones first.
 tests_of() {
-  case $1 in
-    BUG_MATMUL_*) echo cuda_matmul_test ;;
-    BUG_ATTENTION_*) echo cuda_attention_test ;;
-    BUG_SAMPLE_*) echo cuda_sample_test ;;
-    BUG_ROW_*) echo cuda_rowwise_test ;;
-    BUG_UPLOAD_*) echo cuda_backend_test ;;
+  local bug=$1 mode=$2 tests=() plain_only=()
+  case $bug in
+    BUG_MATMUL_*) tests=(cuda_matmul_test) ;;
+    BUG_ATTENTION_*) tests=(cuda_attention_test) ;;
+    BUG_PLAN_*)
+      tests=(cuda_attention_test)
+      plain_only=(cuda_attention_plan_test)
+      ;;
+    BUG_SAMPLE_*) tests=(cuda_sample_test) ;;
+    BUG_ROW_*) tests=(cuda_rowwise_test) ;;
+    BUG_UPLOAD_*) plain_only=(cuda_backend_test) ;;
+    BUG_GRAPH_*) plain_only=(cuda_decode_graphs_test emulated_engine_test) ;;
     BUG_STEP_*)
-      echo cuda_backend_test emulated_parity_test emulated_continuation_test emulated_run_ahead_late_test
+      plain_only=(cuda_backend_test cuda_decode_graphs_test emulated_engine_test emulated_parity_test)
       ;;
     *)
-      echo "simt-bugs: $1: no tests are known for it" >&2
+      echo "simt-bugs: $bug: no tests are known for it" >&2
       exit 1
       ;;
   esac
+  case $mode in
+    plain)
+      [[ $bug == BUG_STEP_* ]] && plain_only+=(emulated_run_ahead_late_test emulated_continuation_test)
+      tests=("${plain_only[@]}" "${tests[@]}")
+      ;;
+    race) tests=("${tests[@]/%/_race}") ;;
+    asan) tests=("${plain_only[@]}" "${tests[@]}") ;;
+  esac
+  echo "${tests[@]}"
 }
 
-build_folder() {
-  if [[ $1 == asan ]]; then echo "$folder/asan"; else echo "$folder/release"; fi
+# What must be built for a test.
+targets_of() {
+  case $1 in
+    emulated_run_ahead_late_test) echo run_ahead_test kvasir_cuda_emulated_plugin ;;
+    emulated_continuation_test) echo continuation_test kvasir_cuda_emulated_plugin ;;
+    *) echo "$1" ;;
+  esac
 }
 
 configure() {
@@ -74,32 +112,19 @@ configure() {
     -DKVASIR_WERROR=OFF -DKVASIR_PLANTED_BUG="$2"
 }
 
-# yes: a test failed; the word of who saw it; no: all passed; -: there is no such test.
+# The word for the table. bug: empty for none.
 run_mode() {
-  local bug=$1 mode=$2 where log programs=() targets=() name
-  where=$(build_folder "$mode")
-  log=$folder/$bug.$mode.log
-  for name in $(tests_of "$bug"); do
-    case $mode in
-      race)
-        [[ $bug == BUG_STEP_* || $bug == BUG_UPLOAD_* ]] && continue
-        name=${name}_race
-        ;;
-      asan) [[ $name == emulated_continuation_test || $name == emulated_run_ahead_late_test ]] && continue ;;
-    esac
-    programs+=("$name")
-    case $name in
-      emulated_continuation_test | emulated_run_ahead_late_test)
-        name=${name#emulated_}
-        targets+=("${name/_late/}" kvasir_cuda_emulated_plugin)
-        ;;
-      *) targets+=("$name") ;;
-    esac
-  done
+  local bug=$1 mode=$2 programs=("${@:3}") where=$folder/release log=$folder/${1:-none}.$2.log
+  local targets=() name
+  [[ $mode == asan ]] && where=$folder/asan
   if [[ ${#programs[@]} -eq 0 ]]; then
     echo "-"
     return
   fi
+  for name in "${programs[@]}"; do
+    read -ra words <<<"$(targets_of "$name")"
+    targets+=("${words[@]}")
+  done
   if ! { configure "$where" "$bug" && cmake --build "$where" --target "${targets[@]}"; } \
     >"$log" 2>&1; then
     echo "does not build"
@@ -107,8 +132,8 @@ run_mode() {
   fi
   local pattern
   pattern=$(printf '|%s' "${programs[@]}")
-  if setarch --addr-no-randomize ctest --test-dir "$where" --timeout 400 --output-on-failure \
-    --no-tests=error --tests-regex "^(${pattern:1})\$" >>"$log" 2>&1; then
+  if setarch --addr-no-randomize ctest --test-dir "$where" --stop-on-failure --output-on-failure \
+    --parallel 2 --no-tests=error --tests-regex "^(${pattern:1})\$" >>"$log" 2>&1; then
     echo no
   elif grep -q 'AddressSanitizer\|runtime error' "$log"; then
     echo sanitizer
@@ -116,23 +141,54 @@ run_mode() {
     echo race
   elif grep -q 'SIMT ERROR' "$log"; then
     echo emulator
+  elif grep -qE '^\s+[0-9]+ - \S+ \(Timeout\)' "$log" &&
+    ! grep -E '^\s+[0-9]+ - \S+ \(' "$log" | grep -qv '(Timeout)'; then
+    echo time-out
   else
     echo yes
   fi
 }
 
-missed=0
-table=$folder/table.md
-printf '| planted bug | %s |\n|---|%s\n' "$(printf '%s | ' "${modes[@]}" | sed 's/ | $//')" \
-  "$(printf -- '---|%.0s' "${modes[@]}")" | tee "$table"
-for bug in "${bugs[@]}"; do
-  row="| $bug |" found=false
+# One row, with its progress. Fills `results`.
+run_row() {
+  local bug=$1 title=$2 mode programs start
+  results=()
+  printf '[%d/%d] %s:' "$row" "${#bugs[@]}" "$title" >&2
   for mode in "${modes[@]}"; do
-    result=$(run_mode "$bug" "$mode")
-    row+=" $result |"
+    start=$SECONDS
+    if [[ -n $bug ]]; then
+      read -ra programs <<<"$(tests_of "$bug" "$mode")"
+    else
+      # All programs that this run will need.
+      mapfile -t programs < <(for b in "${bugs[@]}"; do tests_of "$b" "$mode"; done | tr ' ' '\n' |
+        grep . | sort -u)
+    fi
+    results+=("$(run_mode "$bug" "$mode" "${programs[@]}")")
+    printf ' %s %s (%d s)' "$mode" "${results[-1]}" $((SECONDS - start)) >&2
+  done
+  printf '\n' >&2
+  printf '| %s |%s\n' "$title" "$(printf ' %s |' "${results[@]}")" | tee -a "$table"
+}
+
+table=$folder/table.md
+printf '| planted bug |%s\n|---|%s\n' "$(printf ' %s |' "${modes[@]}")" \
+  "$(printf -- '---|%.0s' "${modes[@]}")" | tee "$table"
+row=0
+run_row "" none
+for result in "${results[@]}"; do
+  if [[ $result != no && $result != - ]]; then
+    echo "simt-bugs: without any bug a mode says '$result': see $folder/none.*.log" >&2
+    exit 1
+  fi
+done
+missed=0
+for bug in "${bugs[@]}"; do
+  row=$((row + 1))
+  run_row "$bug" "$bug"
+  found=false
+  for result in "${results[@]}"; do
     case $result in yes | sanitizer | race | emulator) found=true ;; esac
   done
-  echo "$row" | tee -a "$table"
   $found || missed=$((missed + 1))
 done
 echo "${#bugs[@]} planted, $missed not found"

@@ -15,7 +15,8 @@ Usage: scripts/test.sh [--quick] [--stage=NAME]... [--all-files] [--help]
   build    the release build, the GPU's library among it where nvcc is found
   test     unit, integration and house tests: ctest without the labels slow and simt
   cuda     the GPU's kernels, host code and machine code, and the engine on an emulated GPU: ctest
-           with the label simt; some planted bugs, which it must find
+           with the label simt; some planted bugs, which it must find. Fails where the GPU's library
+           was not built, for want of nvcc, unless KVASIR_WITHOUT_NVCC is 1
   clients  clients/ against live services
   lint     clang-format, clang-tidy, shellcheck, ruff, buf
   asan     AddressSanitizer and UBSan: tests of engine and tokenizer
@@ -87,12 +88,16 @@ stage_test() {
 }
 
 stage_cuda() {
-  run_ctest build/release --label-regex simt
   if [[ ! -f build/release/bin/libkvasir_cuda.so ]]; then
-    note "no nvcc: the GPU's library was not built"
+    note "the GPU's library was not built: there is no nvcc"
+    [[ ${KVASIR_WITHOUT_NVCC:-} == 1 ]] || {
+      echo "set KVASIR_WITHOUT_NVCC=1 where that is meant to be so"
+      return 1
+    }
   fi
-  scripts/simt-bugs.sh --plain BUG_ATTENTION_MASK BUG_MATMUL_FRAGMENT BUG_SAMPLE_FLOAT_SUM \
-    BUG_UPLOAD_CLEARED_LATE
+  run_ctest build/release --label-regex simt
+  scripts/simt-bugs.sh --plain BUG_ATTENTION_MASK BUG_GRAPH_UNPADDED BUG_MATMUL_FRAGMENT \
+    BUG_SAMPLE_FLOAT_SUM BUG_UPLOAD_CLEARED_LATE
 }
 
 stage_clients() {

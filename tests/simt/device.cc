@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "tests/simt/block.h"
+#include "tests/simt/symbols.h"
 
 namespace simt {
 namespace {
@@ -83,6 +84,9 @@ cudaError_t RequireDevice() {
     case Device::Presence::kPresent:
       break;
   }
+  if (CurrentDevice().driver_version / 1000 < kRuntimeVersion / 1000) {
+    return SetError(cudaErrorInsufficientDriver);
+  }
   return cudaSuccess;
 }
 
@@ -94,6 +98,14 @@ cudaError_t SetDynamicShared(const void* kernel, int bytes) {
   std::lock_guard lock(opt_ins.mutex);
   opt_ins.bytes[kernel] = static_cast<size_t>(bytes);
   return cudaSuccess;
+}
+
+std::map<std::string, size_t> GrantedShared() {
+  OptIns& opt_ins = TheOptIns();
+  std::lock_guard lock(opt_ins.mutex);
+  std::map<std::string, size_t> granted;
+  for (const auto& [kernel, bytes] : opt_ins.bytes) granted[FunctionName(kernel)] = bytes;
+  return granted;
 }
 
 cudaError_t CheckLaunch(const Launch& launch) {

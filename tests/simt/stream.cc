@@ -132,6 +132,8 @@ cudaError_t Enqueue(cudaStream_t handle, Work work) {
 cudaError_t EnqueueLaunch(cudaStream_t stream, Launch launch) {
   if (const cudaError_t error = RequireDevice(); error != cudaSuccess) return error;
   if (const cudaError_t error = CheckLaunch(launch); error != cudaSuccess) return SetError(error);
+  std::lock_guard lock(Lock());
+  if (Resolve(stream)->capture == nullptr) ++TheStatistics().single_launches;
   return Enqueue(stream, [launch = std::move(launch)] { TheBlock().RunGrid(launch); });
 }
 
@@ -260,6 +262,8 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  std::lock_guard lock(Lock());
+  ++simt::TheStatistics().graph_launches;
   return simt::Enqueue(stream, [nodes = executable->nodes] {
     for (const simt::Work& node : nodes) node();
   });

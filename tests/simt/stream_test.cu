@@ -164,11 +164,16 @@ TEST_F(SimtStreamTest, AGraphKeepsItsArgumentsAndReadsMemoryAnew) {
     ASSERT_EQ(cudaGraphDestroy(graph), cudaSuccess);
     EXPECT_EQ(Values(data.get())[3], 0);  // nothing was done yet
     value = 2;
+    const simt::Statistics before = simt::ReadStatistics();
     for (const int round : {20, 30}) {
       staging.get()[3] = round;
       ASSERT_EQ(cudaGraphLaunch(executable, a_), cudaSuccess);
       EXPECT_EQ(Values(data.get())[3], round + 1);
     }
+    const simt::Statistics after = simt::ReadStatistics();
+    EXPECT_EQ(after.graph_launches - before.graph_launches, 2);
+    EXPECT_EQ(after.launches - before.launches, 2);
+    EXPECT_EQ(after.single_launches, before.single_launches);
     EXPECT_EQ(cudaGraphExecDestroy(executable), cudaSuccess);
   });
 }

@@ -120,6 +120,9 @@ __device__ __forceinline__ void ShareLargest(float (&largest)[2], Workspace<D, k
 #pragma unroll
     for (int n = 0; n < Shares<D, kRowTiles>::kSharers; ++n) {
       largest[half] = fmaxf(largest[half], work.largest[row_tile][n][lane / 4 + 8 * half]);
+#if defined(BUG_ATTENTION_MANY_LARGEST)  // planted: another row's, which divides out in exact sums
+      largest[half] = fmaxf(largest[half], work.largest[0][n][lane / 4 + 8 * half]);
+#endif
     }
   }
 }
@@ -130,7 +133,11 @@ __device__ __forceinline__ void ComputeTile(const AttentionArgs& args, const Att
                                             int kv_head, Workspace<D, kRowTiles>& work) {
   using Share = Shares<D, kRowTiles>;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
+#if defined(BUG_ATTENTION_MANY_SHARERS)
+  const int row_tile = warp % kRowTiles;  // planted: both of a tile's warps do the same share
+#else
   const int row_tile = warp / Share::kSharers;
+#endif
   const int sharer = warp % Share::kSharers;
   const int group = args.heads / args.kv.kv_heads;
   const int live_rows = tile.tokens * group;
@@ -141,14 +148,22 @@ __device__ __forceinline__ void ComputeTile(const AttentionArgs& args, const Att
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     // Rows past the tile's last one do the same work as that and leave nothing.
+#if defined(BUG_ATTENTION_MANY_MASK)
+    const int row = min(first_row % kTileRows + 8 * half, live_rows - 1);  // planted: of tile 0
+#else
     const int row = min(first_row + 8 * half, live_rows - 1);
+#endif
     position[half] = args.positions[RowOf(tile, row, group, kv_head).token];
   }
   LoadQueries<D, Share::kRows, Share::kThreads>(work.q[0], args, tile, kv_head);
 
   const int first_key = tile.first_span * kSpanKeys;
-  const int end_key = min(args.positions[tile.first_token + tile.tokens - 1] + 1,
-                          first_key + tile.spans * kSpanKeys);
+#if defined(BUG_ATTENTION_MANY_END)
+  const int last_token = tile.first_token;  // planted: what the first of the rows sees
+#else
+  const int last_token = tile.first_token + tile.tokens - 1;
+#endif
+  const int end_key = min(args.positions[last_token] + 1, first_key + tile.spans * kSpanKeys);
   KeyValueStream<D, Share::kThreads> stream(args.kv, args.block_table + tile.table, kv_head,
                                             first_key, end_key, work.keys_values[0][0]);
   SoftmaxState<Share::kColumnTiles> total;
@@ -163,7 +178,11 @@ __device__ __forceinline__ void ComputeTile(const AttentionArgs& args, const Att
       FindLargest(largest, s);
       ShareLargest(largest, work, row_tile, sharer);
       Softmax(s, state, largest, kScoreScale<D>);
+#if defined(BUG_ATTENTION_MANY_WEIGHTS)
+      StoreWeights(work.weights[0][0], s, sharer * Share::kScoreTiles);  // planted: everyone's
+#else
       StoreWeights(work.weights[row_tile][0], s, sharer * Share::kScoreTiles);
+#endif
       const bf16* const v = stream.Values(key);
       if (first_column < D) {
         AddValues<D>(state, work.weights[row_tile][0], v, first_column / 8);
@@ -178,7 +197,11 @@ __device__ __forceinline__ void ComputeTile(const AttentionArgs& args, const Att
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = first_row + 8 * half;
+#if defined(BUG_ATTENTION_MANY_DEAD_ROWS)  // planted: rows that are not the tile's are written
+    if ((kRowTiles == 1 && row >= live_rows) || first_column >= D) continue;
+#else
     if (row >= live_rows || first_column >= D) continue;
+#endif
     if (tile.parts > 0) {
       StoreState<D>(StateOf<D>(args, tile, tile.part, row, kv_head), total, half, first_column);
     } else {
@@ -217,7 +240,12 @@ __device__ __forceinline__ void FoldParts(const AttentionArgs& args, const Atten
   constexpr int kQuads = D / 4;
   const int group = args.heads / args.kv.kv_heads;
   const size_t part_stride = size_t{1} * tile.tokens * group * args.kv.kv_heads * (D + kStateExtra);
-  for (int i = static_cast<int>(threadIdx.x); i < tile.tokens * group * kQuads; i += kThreads) {
+#if defined(BUG_ATTENTION_MANY_FOLD)
+  const int rows = min(tile.tokens * group, kTileRows);  // planted: those of a decode tile
+#else
+  const int rows = tile.tokens * group;
+#endif
+  for (int i = static_cast<int>(threadIdx.x); i < rows * kQuads; i += kThreads) {
     const int row = i / kQuads;
     const float* const first = StateOf<D>(args, tile, 0, row, kv_head);
     float max = -INFINITY;

@@ -26,7 +26,16 @@ void ForEachRowTile(const Batch& batch, int group, Visit visit) {
       tile.table = s * batch.max_blocks;
       tile.first_token = begin + i * tile_tokens;
       tile.tokens = std::min(tile_tokens, end - tile.first_token);
-      tile.spans = CeilDivide(batch.positions[tile.first_token + tile.tokens - 1] + 1, kSpanKeys);
+#if defined(BUG_PLAN_FIRST_ROWS_SPANS)
+      const int last = tile.first_token;  // planted: later rows of the tile may see more
+#else
+      const int last = tile.first_token + tile.tokens - 1;
+#endif
+#if defined(BUG_PLAN_SPAN_EDGE)
+      tile.spans = std::max(1, CeilDivide(batch.positions[last], kSpanKeys));  // planted: its own
+#else
+      tile.spans = CeilDivide(batch.positions[last] + 1, kSpanKeys);
+#endif
       visit(tile, few);
     }
   }
@@ -67,7 +76,11 @@ AttentionRoom RoomForAttention(const AttentionGrid& grid, int max_tokens, int ma
   const int64_t spans = CeilDivide(max_context, kSpanKeys);
   const int64_t few_rows = std::min<int64_t>(max_sequences, max_tokens);
   // A sequence's last tile may be short.
+#if defined(BUG_PLAN_ROOM)
+  const int64_t many_rows = max_tokens / (kManyRows / grid.group) + 1;  // planted: only one is
+#else
   const int64_t many_rows = max_tokens / (kManyRows / grid.group) + few_rows;
+#endif
   const int64_t all_states = spans * max_tokens * grid.group;
   const int64_t state_bytes =
       int64_t{sizeof(float)} * grid.kv_heads * (grid.head_dim + kStateExtra);
@@ -99,8 +112,16 @@ void PlanAttention(const Batch& batch, const AttentionGrid& grid, const Attentio
     }
     tile.parts = tile.spans;
     tile.spans = 1;
+#if defined(BUG_PLAN_SHARED_STATES)
+    tile.first_state = few ? plan.states : 0;  // planted: those of tiles of few rows
+#else
     tile.first_state = plan.states;
+#endif
+#if defined(BUG_PLAN_SHARED_TICKETS)
+    tile.ticket = few ? plan.tickets++ : 0;  // planted: that of another tile
+#else
     tile.ticket = plan.tickets++;
+#endif
     plan.states += tile.parts * tile.tokens * grid.group;
     for (tile.part = 0; tile.part < tile.parts; ++tile.part) {
       tile.first_span = tile.part;

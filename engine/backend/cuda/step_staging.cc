@@ -43,23 +43,29 @@ size_t StepStaging::Bytes(const StepLimits& limits, const AttentionRoom& room) {
 }
 
 StepStaging::StepStaging(const StepLimits& limits, const AttentionGrid& grid,
-                         const AttentionRoom& room, DeviceMemory& memory)
-    : limits_(limits),
-      grid_(grid),
-      room_(room),
-      layout_(LayoutOf(limits, room)),
-      host_{std::make_unique<PinnedBuffer>(layout_.end),
-            std::make_unique<PinnedBuffer>(layout_.end)},
-      device_(memory.Allocate(layout_.end)),
-      few_(OnDevice<AttentionTile>(layout_.varying)),
-      few_count_(OnDevice<int>(layout_.counts)),
-      many_count_(few_count_ + 1) {
+                         const AttentionRoom& room)
+    : limits_(limits), grid_(grid), room_(room), layout_(LayoutOf(limits, room)) {
   plan_.Reserve(room);
+}
+
+absl::Status StepStaging::Allocate(DeviceMemory& memory) {
+  constexpr char kUse[] = "a step's batch";
+  for (std::unique_ptr<PinnedBuffer>& host : host_) {
+    const absl::Status status = PinnedBuffer::Allocate(layout_.end, kUse, host);
+    if (!status.ok()) return status;
+  }
+  if (absl::Status status = memory.Allocate(layout_.end, kUse, device_); !status.ok()) {
+    return status;
+  }
+  few_ = OnDevice<AttentionTile>(layout_.varying);
+  few_count_ = OnDevice<int>(layout_.counts);
+  many_count_ = few_count_ + 1;
   batch_.tokens = OnDevice<int>(layout_.tokens);
   batch_.positions = OnDevice<int>(layout_.positions);
   batch_.slots = OnDevice<int>(layout_.slots);
   batch_.block_table = OnDevice<int>(layout_.varying);
   batch_.logit_rows = OnDevice<int>(layout_.logit_rows);
+  return absl::OkStatus();
 }
 
 void StepStaging::Stage(const Batch& batch, int rows, cudaStream_t stream) {
@@ -122,7 +128,12 @@ size_t StepStaging::Fill(const Batch& batch, int rows) {
   KVASIR_CHECK(plan_.few.size() <= size_t(room_.few_tiles) &&
                plan_.many.size() <= size_t(room_.many_tiles));
   int* counts = Host<int>(layout_.counts);
+#if defined(BUG_GRAPH_TILE_COUNT)
+  // planted: as many as when it was recorded, one a row
+  counts[0] = std::min(static_cast<int>(plan_.few.size()), rows);
+#else
   counts[0] = static_cast<int>(plan_.few.size());
+#endif
   counts[1] = static_cast<int>(plan_.many.size());
 
   const auto align = [](size_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; };
@@ -132,7 +143,11 @@ size_t StepStaging::Fill(const Batch& batch, int rows) {
   int* table = Host<int>(tables);
   for (int s = 0; s < batch.num_sequences(); ++s) {
     const int* from = batch.block_table.data() + size_t(s) * batch.max_blocks;
+#if defined(BUG_STEP_PADDED_TABLES)
+    table = std::copy_n(from, batch.max_blocks, table);  // planted: not where tiles look for them
+#else
     table = std::copy_n(from, BlocksOf(batch.context_length[s]), table);
+#endif
   }
   const size_t many = align(reinterpret_cast<char*>(table) - Host<char>(0));
   PlaceTiles(batch, tables, plan_.many, many);

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -41,15 +42,24 @@ struct Device {
   size_t memory = size_t{4} << 30;              // bytes
   size_t shared_per_block = size_t{163} << 10;  // bytes, by opting in
   int l2_cache = 4 << 20;                       // bytes
-  int driver_version = 13000;
+  int driver_version = 13000;                   // of the newest CUDA that it supports
 };
 // REQUIRES: nothing is allocated.
 void SetDevice(const Device& device);
+
+// Of the allocations to come, of device and of pinned memory, the one after `others` fails, as if
+// there were none left, and those after it; negative: none does. By its C name tests find it in a
+// library that they have opened.
+extern "C" void simt_fail_allocation(int others);
 
 // Bytes of device memory that kernels must not touch until Unpoison: free pages of a cache.
 // Seen under AddressSanitizer alone.
 void Poison(const void* begin, size_t bytes);
 void Unpoison(const void* begin);
+
+// Kernels that opted in to more dynamic shared memory than all have -> bytes. By name, template
+// arguments included.
+std::map<std::string, size_t> GrantedShared();
 
 // How the kernels and this library were built.
 enum class Mode { kPlain, kRace, kCount };
@@ -60,7 +70,10 @@ Mode BuildMode();
 std::vector<std::string> TakeRaces();
 
 struct Statistics {
-  uint64_t launches = 0;
+  uint64_t launches = 0;         // that have run, those of graphs among them
+  uint64_t single_launches = 0;  // that the host enqueued one by one
+  uint64_t graph_launches = 0;   // of whole graphs, enqueued
+  uint64_t allocations = 0;      // of device or pinned memory
   uint64_t blocks = 0;
   uint64_t threads = 0;
   uint64_t switches = 0;     // from thread to thread
