@@ -1,5 +1,7 @@
 #include "engine/core.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 
 #include "engine/backend/cpu/host_memory.h"
@@ -7,6 +9,11 @@
 #include "engine/host_kv.h"
 
 namespace kvasir {
+namespace {
+
+constexpr absl::Duration kCountBlocksEvery = absl::Seconds(1);
+
+}  // namespace
 
 Engine::Core::Core(const EngineOptions& options, std::unique_ptr<Model> model)
     : model_(std::move(model)),
@@ -26,7 +33,9 @@ Engine::Core::Core(const EngineOptions& options, std::unique_ptr<Model> model)
                  .limits = options.tenant_limits,
                  .warn = options.warn}),
       scheduler_(cache_, table_, limits_) {
-  Publish();  // whoever asks before the first step is told of an idle engine, not of none
+  // Whoever asks before the first step is told of an idle engine, not of none.
+  CountBlocks(absl::InfinitePast());
+  Publish();
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -56,6 +65,8 @@ void Engine::Core::Publish() {
   counters_.evicted_blocks = table_.evicted_blocks();
   counters_.saved_blocks = cache_.saved_blocks();
   counters_.restored_blocks = cache_.restored_blocks();
+  counters_.prefix_queries = scheduler_.prefix_queries();
+  counters_.prefix_hits = scheduler_.prefix_hits();
   counters_.paused_calls = scheduler_.preemptions();
   counters_.session_moves = sessions_.moves();
   const Journal::Stats store = sessions_.journal_stats();
@@ -64,6 +75,7 @@ void Engine::Core::Publish() {
   counters_.store_seconds = store.write_seconds;
   counters_.store_waiting = static_cast<int64_t>(store.waiting);
   counters_.sessions = static_cast<int64_t>(table_.size());
+  counters_.least_recent_use = table_.least_recent_use();
   counters_.running = scheduler_.running();
   counters_.waiting = scheduler_.waiting();
   counters_.kv_blocks_used = cache_.allocator().used();
@@ -72,20 +84,40 @@ void Engine::Core::Publish() {
   published_ = counters_;
 }
 
+absl::Time Engine::Core::CountBlocks(absl::Time now) {
+  if (now < next_block_count_) return next_block_count_;
+  counters_.kv_usage = scheduler_.CountBlocks();
+  next_block_count_ = now + kCountBlocksEvery;
+  return absl::InfiniteFuture();
+}
+
+absl::Duration Engine::Core::SilentFor() {
+  const int64_t now = std::chrono::steady_clock::now().time_since_epoch().count();
+  int64_t asked_at = 0;
+  if (!asked_at_.compare_exchange_strong(asked_at, now)) return absl::Nanoseconds(now - asked_at);
+  Post([this] { asked_at_ = 0; });
+  return absl::ZeroDuration();
+}
+
 void Engine::Core::Run() {
+  pthread_setname_np(pthread_self(), "engine");  // as debuggers and top show it
   model_->backend->UseThisThread();
   const size_t longest =
       std::min<size_t>(model_->kv_blocks, KvCache::BlocksFor(model_->config.max_positions));
   batch_.Reserve(limits_.max_step_tokens, limits_.max_running, limits_.max_running * longest);
+  host_since_ = std::chrono::steady_clock::now();
   while (!stopping_) {
     RunTasks();
     if (stopping_) break;
     const absl::Time now = absl::Now();
     const absl::Time next_sweep = sessions_.Sweep(now);
     const absl::Time next_cut = CutStalled(now);
+    const absl::Time next_count = CountBlocks(now);
     const bool has_worked = Advance();
     Publish();
-    if (!has_worked) mailbox_.Wait(std::min(next_cut, next_sweep));
+    if (has_worked) continue;
+    mailbox_.Wait(std::min({next_cut, next_sweep, next_count}));
+    host_since_ = std::chrono::steady_clock::now();
   }
   EndAll();
 }
@@ -123,10 +155,10 @@ Engine::~Engine() = default;
 
 Engine::CallId Engine::Generate(GenerateRequest request, std::shared_ptr<GenerateSink> sink) {
   const CallId id = next_call_.fetch_add(1);
-  core_->Post(
-      [core = core_.get(), id, request = std::move(request), sink = std::move(sink)]() mutable {
-        core->StartCall(id, std::move(request), std::move(sink));
-      });
+  core_->Post([core = core_.get(), id, request = std::move(request), sink = std::move(sink),
+               arrived = absl::Now()]() mutable {
+    core->StartCall(id, std::move(request), std::move(sink), arrived);
+  });
   return id;
 }
 
@@ -196,6 +228,7 @@ void Engine::DropIdleBlocks(absl::AnyInvocable<void()> done) {
 
 const ModelInfo& Engine::model_info() const { return core_->info(); }
 EngineStats Engine::stats() const { return core_->stats(); }
+absl::Duration Engine::SilentFor() const { return core_->SilentFor(); }
 void Engine::set_step_observer(StepObserver observer) {
   core_->set_step_observer(std::move(observer));
 }

@@ -2,6 +2,7 @@
 #define KVASIR_ENGINE_CORE_H_
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -25,8 +26,8 @@
 
 namespace kvasir {
 
-// What the engine's thread owns. Every method but the constructor, Post, info and stats runs on
-// that thread alone.
+// What the engine's thread owns. Every method but the constructor, Post, info, stats and SilentFor
+// runs on that thread alone.
 class Engine::Core {
  public:
   // What Load gathers before the thread starts. Order matters: weights live in the backend's
@@ -59,10 +60,12 @@ class Engine::Core {
   void Post(Mailbox::Task task) { mailbox_.Post(std::move(task)); }
   const ModelInfo& info() const { return model_->info; }
   EngineStats stats() const;
+  absl::Duration SilentFor();
   void set_step_observer(StepObserver observer) { observer_ = std::move(observer); }
 
   // --- calls (core_calls.cc) --------------------------------------------------------------------
-  void StartCall(CallId id, GenerateRequest request, std::shared_ptr<GenerateSink> sink);
+  void StartCall(CallId id, GenerateRequest request, std::shared_ptr<GenerateSink> sink,
+                 absl::Time arrived);
   void CancelCall(CallId id, const absl::Status& why);
 
   // --- sessions (core_sessions.cc) --------------------------------------------------------------
@@ -89,6 +92,8 @@ class Engine::Core {
   void RunTasks();
   void EndAll();
   void Publish();
+  // Now and then; returns when to come again, if anything may have changed by then.
+  absl::Time CountBlocks(absl::Time now);
 
   // --- calls ------------------------------------------------------------------------------------
   absl::Status CheckRequest(const GenerateRequest& request) const;
@@ -113,6 +118,8 @@ class Engine::Core {
   void Save(Call& call);
   void OnSaved(CallId id, size_t tokens, bool last, const absl::Status& saved);
   bool IsStored(const Call& call) const;
+  GenerateStarted StartedOf(const Call& call) const;
+  GenerateReport ReportOf(const Call& call) const;
   void Send(Call& call, size_t tokens);
   void Answer(Call& call, const absl::Status& saved);
   // A session that may be another replica's now: its call ends, it leaves the memory.
@@ -175,12 +182,13 @@ class Engine::Core {
     std::vector<LogitUse> uses;  // [R]
     int tokens = 0;
     std::chrono::steady_clock::time_point begun;
-    double forward_seconds = 0;
+    double forward_seconds = 0, host_seconds = 0;
   };
   // Two where the backend computes one while the host plans the next: then the older is first.
   std::array<Step, 2> steps_;
   int in_flight_ = 0;
   std::chrono::steady_clock::time_point last_finish_;
+  std::chrono::steady_clock::time_point host_since_;  // the host has been at work without a step
   Batch batch_;
   std::vector<SamplingRow> rows_;  // [R]
   std::vector<TokenLogprob> prompt_logprobs_;
@@ -192,7 +200,9 @@ class Engine::Core {
   mutable std::mutex stats_mutex_;
   EngineStats published_;  // guarded by stats_mutex_
   EngineStats counters_;
-  std::thread thread_;  // last: starts when all else is there
+  absl::Time next_block_count_ = absl::InfinitePast();
+  std::atomic<int64_t> asked_at_ = 0;  // nanoseconds; 0: no question of SilentFor is open
+  std::thread thread_;                 // last: starts when all else is there
 };
 
 // "[A-Za-z0-9._-]{1,128}", or INVALID_FIELD naming `field`.

@@ -23,14 +23,14 @@ absl::Status Invalid(std::string_view field, std::string_view what) {
 
 }  // namespace
 
-void Engine::Core::StartCall(CallId id, GenerateRequest request,
-                             std::shared_ptr<GenerateSink> sink) {
+void Engine::Core::StartCall(CallId id, GenerateRequest request, std::shared_ptr<GenerateSink> sink,
+                             absl::Time arrived) {
   auto owned = std::make_unique<Call>();
   Call& call = *owned;
   call.id = id;
   call.request = std::move(request);
   call.sink = std::move(sink);
-  call.arrived = absl::Now();
+  call.arrived = arrived;
   const absl::Status status = CheckRequest(call.request);
   if (!status.ok()) {
     call.sink->OnError(status);
@@ -50,6 +50,7 @@ void Engine::Core::StartCall(CallId id, GenerateRequest request,
 void Engine::Core::Open(Call& call, const absl::StatusOr<Session*>& found) {
   const absl::Status status = OpenSession(call, found);
   if (status.ok()) {
+    call.opened = absl::Now();
     sessions_.Hold(*call.session);
     Begin(call);
     return;
@@ -109,6 +110,8 @@ absl::Status Engine::Core::OpenSession(Call& call, const absl::StatusOr<Session*
   }
   const bool being_created = fresh != nullptr && sessions_.IsBeingCreated(session->id);
   if (session->busy || being_created) return SessionBusy(*session);
+  // Anything behind it may be new.
+  session->computed = std::min(session->computed, session->committed);
   if (request.expected_length && *request.expected_length != session->committed) {
     return LengthMismatch(*request.expected_length, *session);
   }
@@ -202,7 +205,7 @@ void Engine::Core::Begin(Call& call) {
   call.admitted = absl::Now();
   call.cached_tokens = static_cast<uint32_t>(session.cached);
   call.started = true;
-  call.sink->OnStarted({session.id, call.base_length, call.cached_tokens, call.params.seed});
+  call.sink->OnStarted(StartedOf(call));
   EndAtMax(call);
 }
 
@@ -214,6 +217,16 @@ void Engine::Core::LimitByQuota(Call& call) {
   if (left >= int64_t{call.max_new_tokens}) return;
   call.max_new_tokens = static_cast<uint32_t>(left);
   call.quota_at_max = usage.Check(tenant, 0, input + left + 1);
+}
+
+GenerateStarted Engine::Core::StartedOf(const Call& call) const {
+  const Session& session = *call.session;
+  GenerateStarted started = {session.id, call.base_length, call.cached_tokens, call.params.seed};
+  if (call.one_shot == nullptr && !call.created_session) {
+    started.session_age = call.arrived - session.create_time;
+    started.session_idle = call.arrived - session.last_use_time;
+  }
+  return started;
 }
 
 void Engine::Core::CancelCall(CallId id, const absl::Status& why) {
@@ -264,6 +277,7 @@ void Engine::Core::Fail(Call& call, const absl::Status& status) {
 void Engine::Core::Leave(Call& call) {
   scheduler_.Remove(call);
   call.settling = true;
+  call.ended = absl::Now();
   for (Step& step : steps_) {
     for (StepEntry& entry : step.plan.entries) {
       if (entry.call == &call) entry.call = nullptr;
@@ -277,13 +291,16 @@ void Engine::Core::Leave(Call& call) {
 absl::Time Engine::Core::CutStalled(absl::Time now) {
   absl::Time next = absl::InfiniteFuture();
   stalled_.clear();
+  counters_.paused = counters_.stalled = 0;
   for (const auto& [id, owned] : calls_) {
     Call* call = owned.get();
     if (call->settling) continue;
+    counters_.paused += call->started && !call->running ? 1 : 0;
     if (!call->stalled()) {
       call->stalled_since = absl::InfiniteFuture();
       continue;
     }
+    ++counters_.stalled;
     call->stalled_since = std::min(call->stalled_since, now);
     const absl::Time cut = call->stalled_since + stall_timeout_;
     if (cut <= now) {

@@ -88,6 +88,7 @@ void Engine::Core::Answer(Call& call, const absl::Status& saved) {
     call.error = saved;
   }
   // What the store has is not known, or what the call alone brought into being goes with it.
+  call.sink->OnReport(ReportOf(call));
   const bool gone = !saved.ok() || (call.created_session && session.committed == 0);
   if (call.one_shot == nullptr) {
     if (gone) {
@@ -103,6 +104,22 @@ void Engine::Core::Answer(Call& call, const absl::Status& saved) {
   }
   Forget(call);
   WakeWaiting(id);
+}
+
+GenerateReport Engine::Core::ReportOf(const Call& call) const {
+  GenerateReport report = {.prompt_tokens = call.input_end(),
+                           .input_tokens = static_cast<uint32_t>(call.request.input_ids.size()),
+                           .cached_tokens = call.cached_tokens,
+                           .computed_tokens = call.computed_tokens,
+                           .generated_tokens = call.generated,
+                           .arrived = call.arrived,
+                           .opened = call.opened,
+                           .admitted = call.admitted,
+                           .first_token = call.first_token,
+                           .generated = call.ended,
+                           .settled = IsStored(call) ? absl::Now() : call.ended};
+  if (call.error.ok()) report.finish_reason = call.complete.finish_reason;
+  return report;
 }
 
 Call* Engine::Core::CallOn(const Session& session) {

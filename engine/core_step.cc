@@ -51,6 +51,7 @@ bool Engine::Core::Launch() {
   if (!has_work) return false;
 
   step.begun = std::chrono::steady_clock::now();
+  step.host_seconds = std::chrono::duration<double>(step.begun - host_since_).count();
   ++in_flight_;
   BuildBatch();
   step.tokens = batch_.num_tokens();
@@ -58,8 +59,13 @@ bool Engine::Core::Launch() {
   step.forward_seconds = SecondsSince(step.begun);
   model_->backend->Sample(logits, rows_);
   for (const StepEntry& entry : step.plan.entries) {
-    entry.call->session->cached = entry.first + entry.count;
+    Session& session = *entry.call->session;
+    session.cached = entry.first + entry.count;
     entry.call->computed_tokens += entry.count;
+    if (entry.first < session.computed) {
+      counters_.recomputed_tokens += std::min(session.cached, session.computed) - entry.first;
+    }
+    session.computed = std::max(session.computed, session.cached);
   }
   counters_.computed_tokens += step.tokens;
   return true;
@@ -71,9 +77,10 @@ void Engine::Core::Finish() {
   Step& step = steps_[0];
   // A step that was enqueued ahead took its time from when the one before was done.
   const double seconds = SecondsSince(std::max(step.begun, last_finish_));
-  last_finish_ = std::chrono::steady_clock::now();
+  host_since_ = last_finish_ = std::chrono::steady_clock::now();
   const double forward = std::min(step.forward_seconds, seconds);
-  const StepReport report = {step.tokens, forward, seconds - forward};
+  const StepReport report = {step.tokens, static_cast<int>(step.plan.entries.size()), forward,
+                             seconds - forward, step.host_seconds};
   ++counters_.steps;
   scheduler_.Record(step.plan, report.seconds());
   if (observer_) observer_(report);
@@ -89,9 +96,9 @@ void Engine::Core::AnnounceAdmitted() {
     call->admitted = absl::Now();
     call->cached_tokens = static_cast<uint32_t>(call->session->cached);
     counters_.input_tokens += call->request.input_ids.size();
+    counters_.prompt_tokens += call->input_end();
     counters_.cached_tokens += call->cached_tokens;
-    call->sink->OnStarted(
-        {call->session->id, call->base_length, call->cached_tokens, call->params.seed});
+    call->sink->OnStarted(StartedOf(*call));
     if (call->next_prompt_logprob == 0 && call->input_end() > 0) {
       // The very first token of a session has no past.
       const TokenLogprob first{call->session->tokens.front(), 0.0f, {}};

@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "engine/cache/kv_cache.h"
 #include "engine/journal/session_store.h"
 #include "engine/model/weights.h"
 #include "engine/sampling.h"
@@ -123,9 +124,14 @@ struct EngineStats {
   uint64_t steps = 0;
   uint64_t steps_ahead = 0;  // of those, enqueued before the one before was done
   uint64_t input_tokens = 0;
-  uint64_t cached_tokens = 0;
+  uint64_t prompt_tokens = 0;  // input and the sessions that it continues
+  uint64_t cached_tokens = 0;  // of those, not computed for these calls
   uint64_t computed_tokens = 0;
+  uint64_t recomputed_tokens = 0;  // of those, computed for the same session before
   uint64_t generated_tokens = 0;
+  // Tokens looked for in what other sessions have computed, and found there.
+  uint64_t prefix_queries = 0;
+  uint64_t prefix_hits = 0;
   uint64_t evicted_blocks = 0;
   uint64_t saved_blocks = 0;     // copied to the host's memory before they were overwritten
   uint64_t restored_blocks = 0;  // and back
@@ -136,17 +142,24 @@ struct EngineStats {
   double store_seconds = 0;      // spent in them
   int64_t store_waiting = 0;     // operations
   int64_t sessions = 0;          // in memory
+  std::optional<absl::Time> least_recent_use;  // of a session that no call uses
   int64_t running = 0;
   int64_t waiting = 0;
+  int64_t paused = 0;   // of those, had begun and gave up their blocks
+  int64_t stalled = 0;  // run or wait, and their readers are slow
   int64_t kv_blocks_used = 0;
   int64_t kv_blocks_total = 0;
+  KvCache::Usage kv_usage;  // as of a second ago at most
 };
 
 // One step, as the engine's thread saw it.
 struct StepReport {
   int tokens = 0;               // rows through the model
+  int sequences = 0;            // calls that these belong to
   double forward_seconds = 0;   // the model, with the batch's making
   double sampling_seconds = 0;  // until every next token is known
+  // What the host did before: results of the step before, requests, the plan.
+  double host_seconds = 0;
   double seconds() const { return forward_seconds + sampling_seconds; }
 };
 
@@ -189,6 +202,9 @@ class Engine {
 
   const ModelInfo& model_info() const;
   EngineStats stats() const;
+  // For how long the engine's thread has owed the answer to an earlier such question; asks the next
+  // one. Whoever asks again and again sees whether it moves.
+  absl::Duration SilentFor() const;
   // REQUIRES: called before the first Generate.
   void set_step_observer(StepObserver observer);
 

@@ -21,7 +21,7 @@ BUILD_PACKAGES=(
   build-essential cmake ninja-build ccache pkg-config
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev zlib1g-dev
   rapidjson-dev libspdlog-dev libcli11-dev prometheus-cpp-dev libxxhash-dev libedit-dev
-  libsqlite3-dev libhiredis-dev libcurl4-openssl-dev libssl-dev
+  libsqlite3-dev libhiredis-dev libcurl4-openssl-dev libssl-dev libcivetweb-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 TEST_PACKAGES=(
@@ -29,6 +29,7 @@ TEST_PACKAGES=(
   clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
   tmux                 # the terminal that the client is tried in
   redis-server haproxy # what sessions are kept in and routed by
+  prometheus           # and promtool: what scrapes the services
 )
 BENCH_PACKAGES=(ca-certificates python3 python3-venv python3-dev libdnnl-dev ocl-icd-opencl-dev)
 BENCH_PYPI_PACKAGES=(numpy==2.4.6 gguf==0.19.0 llama-cpp-python==0.3.36)
@@ -36,6 +37,7 @@ PYPI_PACKAGES=(
   ruff==0.17.6 grpcio==1.85.1 grpcio-tools==1.85.1
   huggingface_hub==2.4.0 # who shares our cache of models
   jinja2==3.1.6 # what our chat templates are compared with
+  opentelemetry-proto==1.45.2 # what a collector understands
   nvidia-cuda-cuobjdump==13.5.37 nvidia-cuda-nvdisasm==13.5.37 # what nvcc made of our kernels
 )
 NPM_PACKAGES=(@bufbuild/buf@1.75.0)

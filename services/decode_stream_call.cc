@@ -17,6 +17,7 @@ grpc::ServerBidiReactor<v1::DecodeStreamRequest, v1::DecodeStreamResponse>* Deco
 void DecodeStreamCall::OnReadDone(bool ok) {
   if (!ok) {  // half-close, or the client is gone
     response_.set_text(decoder_ ? decoder_->Finish() : "");
+    converted_.bytes += response_.text().size();
     if (response_.text().empty()) {
       End(absl::OkStatus());
     } else {
@@ -33,6 +34,8 @@ void DecodeStreamCall::OnReadDone(bool ok) {
     return;
   }
   metrics_.RecordDecode(request_.ids_size(), text->size());
+  converted_.tokens += static_cast<uint64_t>(request_.ids_size());
+  converted_.bytes += text->size();
   response_.set_text(*std::move(text));
   StartWrite(&response_);
 }
@@ -46,12 +49,13 @@ void DecodeStreamCall::OnWriteDone(bool ok) {
 }
 
 void DecodeStreamCall::End(const absl::Status& status) {
-  code_ = status.code();
+  status_ = status;
   Finish(ToGrpcStatus(status));
 }
 
 void DecodeStreamCall::OnDone() {
-  running_.End(code_);
+  running_.record().conversion = converted_;
+  running_.End(std::move(status_));
   delete this;
 }
 

@@ -37,7 +37,8 @@ class DecodeStreamCall final
   std::optional<StreamDecoder> decoder_;  // from the first message on
   v1::DecodeStreamRequest request_;
   v1::DecodeStreamResponse response_;
-  absl::StatusCode code_ = absl::StatusCode::kOk;
+  RequestRecord::Conversion converted_;
+  absl::Status status_;
 };
 
 }  // namespace kvasir

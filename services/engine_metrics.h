@@ -7,21 +7,26 @@
 
 #include <vector>
 
+#include "absl/time/time.h"
 #include "engine/engine.h"
 
 namespace kvasir {
 
-// kvasir_step_seconds, to be fed by Engine::set_step_observer, and kvasir_step_tokens.
+// kvasir_step_seconds and what else there is to say of steps, to be fed by
+// Engine::set_step_observer.
 class StepMetrics {
  public:
   explicit StepMetrics(prometheus::Registry& registry);
 
-  void Record(double seconds, int tokens);
+  void Record(const StepReport& step);
 
  private:
-  prometheus::Histogram& seconds_;
-  prometheus::Histogram& tokens_;
+  prometheus::Histogram &seconds_, &tokens_, &sequences_;
+  prometheus::Histogram &forward_, &sampling_, &host_;
 };
+
+// kvasir_model_info and kvasir_model_load_seconds.
+void RegisterModel(prometheus::Registry& registry, const ModelInfo& info, absl::Duration load);
 
 // The engine's own figures, read from Engine::stats() at each scrape.
 class EngineMetrics : public prometheus::Collectable {

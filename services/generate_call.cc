@@ -17,13 +17,18 @@ constexpr std::chrono::milliseconds kDeadlineSlack(100);
 }  // namespace
 
 GenerateCall::GenerateCall(Engine& engine, const grpc::CallbackServerContext& context,
-                           RunningCall running)
-    : engine_(engine), context_(context), running_(std::move(running)), stream_(kWaitingTokens) {}
+                           RunningCall running, GenerateMetrics& metrics)
+    : engine_(engine),
+      context_(context),
+      running_(std::move(running)),
+      metrics_(metrics),
+      stream_(kWaitingTokens) {}
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* GenerateCall::Begin(
     Engine& engine, const grpc::CallbackServerContext& context, GenerateRequest request,
-    RunningCall running) {
-  const std::shared_ptr<GenerateCall> call(new GenerateCall(engine, context, std::move(running)));
+    RunningCall running, GenerateMetrics& metrics) {
+  const std::shared_ptr<GenerateCall> call(
+      new GenerateCall(engine, context, std::move(running), metrics));
   call->self_ = call;
   // Results may come before the next line; gRPC holds them back until the reactor is its own.
   call->id_ = engine.Generate(std::move(request), call);
@@ -36,6 +41,7 @@ bool GenerateCall::HasRoom() const {
 }
 
 void GenerateCall::OnStarted(const GenerateStarted& started) {
+  metrics_.RecordStarted(started);
   {
     const std::lock_guard lock(mutex_);
     stream_.Start(started);
@@ -45,11 +51,27 @@ void GenerateCall::OnStarted(const GenerateStarted& started) {
 
 void GenerateCall::OnTokens(std::span<const int> ids, std::span<const TokenLogprob> logprobs,
                             std::span<const TokenLogprob> prompt_logprobs) {
+  if (!ids.empty()) {
+    const auto now = std::chrono::steady_clock::now();
+    const std::chrono::duration<double> time =
+        now - last_tokens_.value_or(running_.context().begun);
+    if (last_tokens_) {
+      metrics_.RecordTokens(time.count(), ids.size());
+    } else {
+      metrics_.RecordFirstToken(time.count());
+    }
+    last_tokens_ = now;
+  }
   {
     const std::lock_guard lock(mutex_);
     stream_.Append(ids, logprobs, prompt_logprobs);
   }
   Advance();
+}
+
+void GenerateCall::OnReport(const GenerateReport& report) {
+  metrics_.RecordReport(TenantOf(running_.context()), report);
+  running_.record().generate = report;
 }
 
 void GenerateCall::OnComplete(const GenerateComplete& complete) {
@@ -82,7 +104,10 @@ void GenerateCall::OnWriteDone(bool ok) {
 void GenerateCall::OnCancel() { engine_.Cancel(id_); }
 
 void GenerateCall::OnDone() {
-  running_.End(code_);
+  const std::chrono::duration<double> took =
+      std::chrono::steady_clock::now() - running_.context().begun;
+  metrics_.RecordEnd(status_.code(), took.count());
+  running_.End(std::move(status_));
   const std::shared_ptr<GenerateCall> last = std::move(self_);  // may be the end of this
 }
 
@@ -111,7 +136,7 @@ void GenerateCall::Advance() {
       return;  // this may be gone, but for the engine's reference
     case TokenStream::Next::kError: {
       const absl::Status error = FinalError();
-      code_ = error.code();
+      status_ = error;
       Finish(ToGrpcStatus(error));
       return;
     }

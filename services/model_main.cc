@@ -6,16 +6,18 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "engine/engine.h"
 #include "services/device_flag.h"
 #include "services/engine_metrics.h"
+#include "services/generate_metrics.h"
 #include "services/load_progress.h"
-#include "services/metrics.h"
 #include "services/model_service.h"
 #include "services/serve.h"
 #include "services/service_command.h"
 #include "services/session_flags.h"
 #include "services/stop_signals.h"
+#include "services/telemetry.h"
 
 namespace kvasir {
 namespace {
@@ -41,6 +43,7 @@ struct ModelFlags {
   int max_running = 0;
   int max_queue = 1024;
   double stall_timeout = 60;
+  double watchdog = 300;
   SessionFlags sessions;
 };
 
@@ -79,12 +82,18 @@ void AddModelFlags(ServiceCommand& command, ModelFlags& flags) {
       .AddFlag("--stall-timeout", flags.stall_timeout,
                "Seconds for which a reader may take nothing before its call is ended")
       ->check(CLI::Range(0.1, 86400.0));
+  command
+      .AddFlag("--watchdog", flags.watchdog,
+               "Seconds without a sign of the engine after which /healthz says so; more than the "
+               "longest step")
+      ->check(CLI::Range(1.0, 86400.0));
   flags.sessions.AddTo(command);
   command.AddFlag("--cpu-kernel", flags.cpu_kernel, "Matrix kernels; auto: the CPU's best")
       ->check(CLI::IsMember({"auto", "amx", "avx512bf16", "avx512", "avx2"}));
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServiceCommand& command,
+                                                   prometheus::Registry& registry,
                                                    ModelFlags& flags) {
   EngineOptions options;
   options.model_dir = command.model().path;
@@ -103,7 +112,9 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServiceCommand& command
   options.max_running = flags.max_running;
   options.max_queue = flags.max_queue;
   options.stall_timeout = absl::Seconds(flags.stall_timeout);
-  if (absl::Status opened = flags.sessions.Apply(command, options); !opened.ok()) return opened;
+  if (absl::Status opened = flags.sessions.Apply(command, registry, options); !opened.ok()) {
+    return opened;
+  }
   LoadProgressBar bar;
   options.progress = [&bar](int64_t done, int64_t total) { bar.Show(done, total); };
   return Engine::Create(std::move(options));
@@ -124,6 +135,13 @@ void LogModel(const ModelInfo& info) {
   }
 }
 
+absl::Status CheckMoves(const Engine& engine, absl::Duration limit) {
+  const absl::Duration silent = engine.SilentFor();
+  if (silent <= limit) return absl::OkStatus();
+  return absl::InternalError(
+      absl::StrCat("no sign of the engine for ", absl::FormatDuration(silent)));
+}
+
 int Main(int argc, char** argv) {
   StopSignals signals;
   ServiceCommand command({.name = "kvasir-model",
@@ -136,26 +154,33 @@ int Main(int argc, char** argv) {
   AddModelFlags(command, flags);
   if (const std::optional<int> code = command.Parse(argc, argv)) return *code;
 
-  absl::StatusOr<std::unique_ptr<Engine>> engine = LoadEngine(command, flags);
+  const absl::StatusOr<std::unique_ptr<Telemetry>> telemetry = Telemetry::Start(command);
+  if (!telemetry.ok()) return command.Fail(std::string(telemetry.status().message()));
+  prometheus::Registry& registry = *(*telemetry)->registry();
+  StepMetrics step_metrics(registry);  // the engine's thread tells it to the end
+
+  const absl::Time begun = absl::Now();
+  absl::StatusOr<std::unique_ptr<Engine>> engine = LoadEngine(command, registry, flags);
   if (!engine.ok()) return command.Fail(std::string(engine.status().message()));
-  LogModel((*engine)->model_info());
+  const ModelInfo& info = (*engine)->model_info();
+  LogModel(info);
   flags.sessions.Log();
 
-  const auto registry = std::make_shared<prometheus::Registry>();
-  const auto engine_metrics = std::make_shared<EngineMetrics>(**engine);
-  RequestMetrics request_metrics(*registry);
-  StepMetrics step_metrics(*registry);
-  (*engine)->set_step_observer([&step_metrics](const StepReport& step) {
-    step_metrics.Record(step.seconds(), step.tokens);
-  });
-
-  ModelService service(**engine, request_metrics);
+  RegisterModel(registry, info, absl::Now() - begun);
+  (*engine)->set_step_observer(
+      [&step_metrics](const StepReport& step) { step_metrics.Record(step); });
+  GenerateMetrics generate_metrics(registry, info.model_name);
+  const char* name = v1::ModelService::service_full_name();
+  ModelService service(**engine, (*telemetry)->ObserversOf(name, info.model_name),
+                       generate_metrics);
+  MetricsEndpoint::Service operations = {
+      .metrics = (*telemetry)->metrics(),
+      .healthy = [&] { return CheckMoves(**engine, absl::Seconds(flags.watchdog)); },
+      .ready = [&] { return flags.sessions.Reachable(); }};
+  operations.metrics.push_back(std::make_shared<EngineMetrics>(**engine));
   return Serve(command,
-               {service,
-                v1::ModelService::service_full_name(),
-                service.calls(),
-                ModelService::kMaxMessageBytes,
-                {registry, engine_metrics}},
+               {service, name, service.calls(), ModelService::kMaxMessageBytes,
+                (*telemetry)->endpoint(), std::move(operations)},
                signals);
 }
 

@@ -19,42 +19,55 @@ Engine::Callback<SessionInfo> AnswerWith(UnaryCall* call, v1::Session* response)
   };
 }
 
+std::string PromptOf(const google::protobuf::RepeatedField<uint32_t>& ids) {
+  return PromptOfIds({ids.data(), static_cast<size_t>(ids.size())});
+}
+
 }  // namespace
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* ModelService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
-  absl::StatusOr<RunningCall> running = calls_.Begin("Generate");
+  absl::StatusOr<RunningCall> running = calls_.Begin("Generate", *context, request->session_id());
   if (!running.ok()) {
     return new RefusedCall<grpc::ServerWriteReactor<v1::GenerateResponse>>(running.status());
   }
-  return GenerateCall::Begin(engine_, *context, FromProto(*request), *std::move(running));
+  RequestRecord& record = running->record();
+  record.request_id = request->request_id();
+  if (calls_.logs_prompts()) record.prompt = PromptOf(request->input_ids());
+  GenerateRequest asked = FromProto(*request);
+  asked.tenant = running->context().tenant;
+  return GenerateCall::Begin(engine_, *context, std::move(asked), *std::move(running), metrics_);
 }
 
-grpc::ServerUnaryReactor* ModelService::CreateSession(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* ModelService::CreateSession(grpc::CallbackServerContext* context,
                                                       const v1::CreateSessionRequest* request,
                                                       v1::CreateSessionResponse* response) {
-  return UnaryCall::Begin(calls_.Begin("CreateSession"), [&](UnaryCall* call) {
+  auto running = calls_.Begin("CreateSession", *context, request->session_id());
+  return UnaryCall::Begin(std::move(running), [&](UnaryCall* call) {
+    if (calls_.logs_prompts()) call->record().prompt = PromptOf(request->initial_ids());
     absl::StatusOr<CreateSessionRequest> converted = FromProto(*request);
     if (!converted.ok()) {
       call->Finish(converted.status());
       return;
     }
+    converted->tenant = call->context().tenant;
     engine_.CreateSession(*std::move(converted), AnswerWith(call, response->mutable_session()));
   });
 }
 
-grpc::ServerUnaryReactor* ModelService::GetSession(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* ModelService::GetSession(grpc::CallbackServerContext* context,
                                                    const v1::GetSessionRequest* request,
                                                    v1::GetSessionResponse* response) {
-  return UnaryCall::Begin(calls_.Begin("GetSession"), [&](UnaryCall* call) {
+  auto running = calls_.Begin("GetSession", *context, request->session_id());
+  return UnaryCall::Begin(std::move(running), [&](UnaryCall* call) {
     engine_.GetSession(request->session_id(), AnswerWith(call, response->mutable_session()));
   });
 }
 
-grpc::ServerUnaryReactor* ModelService::ListSessions(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* ModelService::ListSessions(grpc::CallbackServerContext* context,
                                                      const v1::ListSessionsRequest* request,
                                                      v1::ListSessionsResponse* response) {
-  return UnaryCall::Begin(calls_.Begin("ListSessions"), [&](UnaryCall* call) {
+  return UnaryCall::Begin(calls_.Begin("ListSessions", *context), [&](UnaryCall* call) {
     engine_.ListSessions(FromProto(*request), [call, response](absl::StatusOr<SessionPage> page) {
       if (page.ok()) {
         for (const SessionInfo& session : page->sessions) {
@@ -67,10 +80,11 @@ grpc::ServerUnaryReactor* ModelService::ListSessions(grpc::CallbackServerContext
   });
 }
 
-grpc::ServerUnaryReactor* ModelService::ForkSession(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* ModelService::ForkSession(grpc::CallbackServerContext* context,
                                                     const v1::ForkSessionRequest* request,
                                                     v1::ForkSessionResponse* response) {
-  return UnaryCall::Begin(calls_.Begin("ForkSession"), [&](UnaryCall* call) {
+  auto running = calls_.Begin("ForkSession", *context, request->session_id());
+  return UnaryCall::Begin(std::move(running), [&](UnaryCall* call) {
     std::optional<uint64_t> length;
     if (request->has_length()) length = request->length();
     engine_.ForkSession(request->session_id(), request->new_session_id(), length,
@@ -78,10 +92,11 @@ grpc::ServerUnaryReactor* ModelService::ForkSession(grpc::CallbackServerContext*
   });
 }
 
-grpc::ServerUnaryReactor* ModelService::TruncateSession(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* ModelService::TruncateSession(grpc::CallbackServerContext* context,
                                                         const v1::TruncateSessionRequest* request,
                                                         v1::TruncateSessionResponse* response) {
-  return UnaryCall::Begin(calls_.Begin("TruncateSession"), [&](UnaryCall* call) {
+  auto running = calls_.Begin("TruncateSession", *context, request->session_id());
+  return UnaryCall::Begin(std::move(running), [&](UnaryCall* call) {
     if (!request->has_length()) {
       call->Finish(
           MakeError(Reason::kInvalidField, "length: not set, but required", {{"field", "length"}}));
@@ -94,28 +109,29 @@ grpc::ServerUnaryReactor* ModelService::TruncateSession(grpc::CallbackServerCont
   });
 }
 
-grpc::ServerUnaryReactor* ModelService::DeleteSession(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* ModelService::DeleteSession(grpc::CallbackServerContext* context,
                                                       const v1::DeleteSessionRequest* request,
                                                       v1::DeleteSessionResponse*) {
-  return UnaryCall::Begin(calls_.Begin("DeleteSession"), [&](UnaryCall* call) {
+  auto running = calls_.Begin("DeleteSession", *context, request->session_id());
+  return UnaryCall::Begin(std::move(running), [&](UnaryCall* call) {
     engine_.DeleteSession(request->session_id(),
                           [call](const absl::Status& status) { call->Finish(status); });
   });
 }
 
 grpc::ServerWriteReactor<v1::ReadSessionResponse>* ModelService::ReadSession(
-    grpc::CallbackServerContext*, const v1::ReadSessionRequest* request) {
-  absl::StatusOr<RunningCall> running = calls_.Begin("ReadSession");
+    grpc::CallbackServerContext* context, const v1::ReadSessionRequest* request) {
+  auto running = calls_.Begin("ReadSession", *context, request->session_id());
   if (!running.ok()) {
     return new RefusedCall<grpc::ServerWriteReactor<v1::ReadSessionResponse>>(running.status());
   }
   return ReadSessionCall::Begin(engine_, *request, *std::move(running));
 }
 
-grpc::ServerUnaryReactor* ModelService::GetModelInfo(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* ModelService::GetModelInfo(grpc::CallbackServerContext* context,
                                                      const v1::GetModelInfoRequest*,
                                                      v1::GetModelInfoResponse* response) {
-  return UnaryCall::Begin(calls_.Begin("GetModelInfo"), [&](UnaryCall* call) {
+  return UnaryCall::Begin(calls_.Begin("GetModelInfo", *context), [&](UnaryCall* call) {
     *response = ToProto(engine_.model_info());
     call->Finish(absl::OkStatus());
   });

@@ -3,7 +3,7 @@
 
 #include "engine/engine.h"
 #include "kvasir/v1/model.grpc.pb.h"
-#include "services/metrics.h"
+#include "services/generate_metrics.h"
 #include "services/running_calls.h"
 
 namespace kvasir {
@@ -13,8 +13,9 @@ class ModelService final : public v1::ModelService::CallbackService {
  public:
   static constexpr int kMaxMessageBytes = 16 << 20;
 
-  // REQUIRES: both outlive the server that this is registered with.
-  ModelService(Engine& engine, RequestMetrics& metrics) : engine_(engine), calls_(metrics) {}
+  // REQUIRES: all outlive the server that this is registered with.
+  ModelService(Engine& engine, RequestObservers observers, GenerateMetrics& metrics)
+      : engine_(engine), metrics_(metrics), calls_(std::move(observers)) {}
 
   RunningCalls& calls() { return calls_; }
 
@@ -46,6 +47,7 @@ class ModelService final : public v1::ModelService::CallbackService {
 
  private:
   Engine& engine_;
+  GenerateMetrics& metrics_;
   RunningCalls calls_;
 };
 

@@ -18,7 +18,7 @@ grpc::ServerWriteReactor<v1::ReadSessionResponse>* ReadSessionCall::Begin(
 
 void ReadSessionCall::Answer(absl::StatusOr<std::vector<int>> ids) {
   if (!ids.ok()) {
-    code_ = ids.status().code();
+    status_ = ids.status();
     Finish(ToGrpcStatus(ids.status()));
     return;
   }
@@ -42,12 +42,12 @@ void ReadSessionCall::OnWriteDone(bool ok) {
     WriteNext();
     return;
   }
-  code_ = absl::StatusCode::kCancelled;
+  status_ = absl::CancelledError("the client is gone");
   Finish(grpc::Status::CANCELLED);
 }
 
 void ReadSessionCall::OnDone() {
-  running_.End(code_);
+  running_.End(std::move(status_));
   delete this;
 }
 

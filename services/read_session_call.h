@@ -34,7 +34,7 @@ class ReadSessionCall final : public grpc::ServerWriteReactor<v1::ReadSessionRes
   std::vector<int> ids_;
   size_t sent_ = 0;
   v1::ReadSessionResponse message_;
-  absl::StatusCode code_ = absl::StatusCode::kOk;
+  absl::Status status_;
 };
 
 }  // namespace kvasir

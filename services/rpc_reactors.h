@@ -29,9 +29,13 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
     return call;
   }
 
+  // REQUIRES: within start, or before Finish.
+  const RequestContext& context() const { return running_->context(); }
+  RequestRecord& record() { return running_->record(); }
+
   // The response must be complete where the status is OK.
   void Finish(const absl::Status& status) {
-    code_ = status.code();
+    status_ = status;
     ServerUnaryReactor::Finish(ToGrpcStatus(status));
   }
 
@@ -39,12 +43,12 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   UnaryCall() = default;
   ~UnaryCall() override = default;
   void OnDone() override {
-    if (running_) running_->End(code_);
+    if (running_) running_->End(std::move(status_));
     delete this;
   }
 
   std::optional<RunningCall> running_;
-  absl::StatusCode code_ = absl::StatusCode::kOk;
+  absl::Status status_;
 };
 
 // A streaming RPC that is over before it has begun. Base: the reactor's type.

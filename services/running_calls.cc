@@ -1,37 +1,73 @@
 #include "services/running_calls.h"
 
+#include <iterator>
 #include <utility>
 
 #include "engine/check.h"
 #include "engine/error.h"
 
 namespace kvasir {
+namespace {
 
-RunningCall::RunningCall(RunningCall&& other) noexcept
-    : calls_(std::exchange(other.calls_, nullptr)), method_(other.method_), begin_(other.begin_) {}
+constexpr char kTraceparent[] = "traceparent";
 
-RunningCall::~RunningCall() { KVASIR_CHECK(calls_ == nullptr); }
-
-void RunningCall::End(absl::StatusCode code) {
-  KVASIR_CHECK(calls_ != nullptr);
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin_;
-  calls_->metrics_.Record(method_, code, took.count());
-  std::exchange(calls_, nullptr)->End();
+// The RPC's own span: in the caller's trace, or the beginning of one.
+TraceContext OwnSpan(const grpc::CallbackServerContext& context, bool records) {
+  const auto [header, end] = context.client_metadata().equal_range(kTraceparent);
+  if (header != end && std::next(header) == end) {  // of several none is to be believed
+    const auto caller = ParseTraceparent({header->second.data(), header->second.size()});
+    if (caller) return caller->Child();
+  }
+  return NewTrace(records);
 }
 
-absl::StatusOr<RunningCall> RunningCalls::Begin(std::string_view method) {
+}  // namespace
+
+RunningCall::~RunningCall() { KVASIR_CHECK(record_ == nullptr); }
+
+void RunningCall::End(absl::Status status) {
+  KVASIR_CHECK(record_ != nullptr);
+  record_->status = std::move(status);
+  calls_->End(*std::exchange(record_, nullptr));
+}
+
+absl::StatusOr<RunningCall> RunningCalls::Begin(std::string_view method,
+                                                grpc::CallbackServerContext& context,
+                                                std::string_view session_id) {
+  auto record = std::make_unique<RequestRecord>();
+  record->context = {.method = method,
+                     .tenant = "",
+                     .peer = context.peer(),
+                     .trace = OwnSpan(context, observers_.tracer != nullptr),
+                     .arrived = absl::Now(),
+                     .begun = std::chrono::steady_clock::now()};
+  record->session_id = std::string(session_id);
+  context.AddTrailingMetadata(kTraceparent, record->context.trace.traceparent());
   {
     const std::lock_guard lock(mutex_);
     if (!draining_) {
       ++running_;
-      return RunningCall(this, method);
+      return RunningCall(this, std::move(record));
     }
   }
-  metrics_.Record(method, absl::StatusCode::kUnavailable, 0);
-  return MakeError(Reason::kDraining, "the server is draining: it takes no new calls");
+  record->status = MakeError(Reason::kDraining, "the server is draining: it takes no new calls");
+  Tell(*record);
+  return record->status;
 }
 
-void RunningCalls::End() {
+void RunningCalls::Tell(RequestRecord& record) const {
+  const std::chrono::duration<double> took =
+      std::chrono::steady_clock::now() - record.context.begun;
+  record.took = absl::Seconds(took.count());
+  observers_.metrics.Record(record.context.method, record.status.code(), took.count());
+  if (observers_.log != nullptr) observers_.log->Write(record);
+  if (observers_.tracer != nullptr && record.context.trace.sampled) {
+    observers_.tracer->Record(SpansOf(record, observers_.service, observers_.model));
+  }
+}
+
+void RunningCalls::End(RequestRecord& record) {
+  Tell(record);
   absl::AnyInvocable<void()> idle;
   {
     const std::lock_guard lock(mutex_);

@@ -4,7 +4,6 @@
 #include <string>
 #include <utility>
 
-#include "services/metrics.h"
 #include "services/server.h"
 
 namespace kvasir {
@@ -14,20 +13,14 @@ int Serve(const ServiceCommand& command, const Served& served, StopSignals& sign
       {command.listen(), served.service_name, served.max_message_bytes}, served.service);
   if (!server.ok()) return command.Fail(std::string(server.status().message()));
 
-  std::unique_ptr<MetricsEndpoint> endpoint;
-  if (!command.metrics().empty()) {
-    absl::StatusOr<std::unique_ptr<MetricsEndpoint>> started =
-        MetricsEndpoint::Start(command.metrics());
-    if (!started.ok()) return command.Fail(std::string(started.status().message()));
-    endpoint = *std::move(started);
-    for (const auto& metrics : served.metrics) endpoint->Add(metrics);
-    std::printf("metrics on %s\n", endpoint->address().c_str());
-  }
-
+  if (served.endpoint != nullptr) served.endpoint->Serve(served.operations);
   signals.Arm();  // whoever reads the next line may send one
   std::printf("listening on %s\n", (*server)->address().c_str());
   std::fflush(stdout);
-  ServeUntilStopped(**server, served.calls, signals);
+  ServeUntilStopped(**server, served.calls, signals, [&served] {
+    if (served.endpoint != nullptr) served.endpoint->Drain();
+  });
+  if (served.endpoint != nullptr) served.endpoint->StopServing();
   return 0;
 }
 

@@ -2,11 +2,8 @@
 #define KVASIR_SERVICES_SERVE_H_
 
 #include <grpcpp/impl/service_type.h>
-#include <prometheus/collectable.h>
 
-#include <memory>
-#include <vector>
-
+#include "services/metrics_endpoint.h"
 #include "services/running_calls.h"
 #include "services/service_command.h"
 #include "services/stop_signals.h"
@@ -17,11 +14,12 @@ struct Served {
   grpc::Service& service;
   const char* service_name;  // as in the proto: package and all
   RunningCalls& calls;
-  int max_message_bytes;  // both ways
-  std::vector<std::shared_ptr<prometheus::Collectable>> metrics;
+  int max_message_bytes;      // both ways
+  MetricsEndpoint* endpoint;  // may be null
+  MetricsEndpoint::Service operations;
 };
 
-// The second half of both programs: serves on the command's addresses, which it prints on stdout,
+// The second half of both programs: serves on the command's address, which it prints on stdout,
 // until a signal stops it. Returns the exit code.
 int Serve(const ServiceCommand& command, const Served& served, StopSignals& signals);
 

@@ -58,10 +58,12 @@ void Server::Shutdown(absl::Duration grace) {
   server_->Wait();
 }
 
-void ServeUntilStopped(Server& server, RunningCalls& calls, StopSignals& signals) {
+void ServeUntilStopped(Server& server, RunningCalls& calls, StopSignals& signals,
+                       const std::function<void()>& draining) {
   signals.Wait(absl::InfiniteDuration());
   spdlog::info("stopping: running calls may finish within {}; a second signal stops at once",
                absl::FormatDuration(kDrainLimit));
+  draining();
   server.ReportDraining();
   calls.Drain([&signals] { signals.Notify(); });
   switch (signals.Wait(kDrainLimit)) {

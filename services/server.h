@@ -3,6 +3,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -44,8 +45,10 @@ class Server {
 };
 
 // Serves until a signal comes, then stops gracefully: running calls finish, new ones are refused,
-// for 30 s at most or until another signal. Then all is cut off.
-void ServeUntilStopped(Server& server, RunningCalls& calls, StopSignals& signals);
+// for 30 s at most or until another signal. Then all is cut off. `draining` is called when the
+// first signal has come.
+void ServeUntilStopped(Server& server, RunningCalls& calls, StopSignals& signals,
+                       const std::function<void()>& draining);
 
 }  // namespace kvasir
 

@@ -1,7 +1,6 @@
 #include "services/service_command.h"
 
 #include <grpc/support/log.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <cctype>
@@ -13,6 +12,7 @@
 
 #include "absl/strings/numbers.h"
 #include "services/default_model.h"
+#include "services/log.h"
 
 namespace kvasir {
 namespace {
@@ -30,13 +30,6 @@ std::string CheckAddress(const std::string& address) {
 // gRPC's own log is for whoever looks for it: what a caller needs to know is in our messages.
 void LogForGrpc(gpr_log_func_args* args) {
   spdlog::debug("grpc: {}:{}: {}", args->file, args->line, args->message);
-}
-
-void StartLogging(const std::string& level) {
-  spdlog::set_default_logger(spdlog::stderr_color_mt("kvasir"));
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
-  spdlog::set_level(spdlog::level::from_str(level));
-  gpr_set_log_function(LogForGrpc);
 }
 
 }  // namespace
@@ -62,11 +55,18 @@ ServiceCommand::ServiceCommand(const Defaults& defaults)
   AddFlag("--model", model_,
           "Directory of a checkpoint, or ORGANIZATION/NAME[@REVISION] of a pulled model");
   AddFlag("--metrics", metrics_,
-          "HOST:PORT of Prometheus metrics (/metrics), " + metrics_ + " where not set; empty: none")
+          "HOST:PORT of Prometheus metrics (/metrics), /healthz and /readyz, " + metrics_ +
+              " where not set; empty: none")
       ->expected(0, 1)  // so that --metrics= is empty
       ->default_str("");
   AddFlag("--log-level", log_level_, "What is logged on stderr")
       ->check(CLI::IsMember({"debug", "info", "warning", "error", "off"}));
+  AddFlag("--log-format", log_format_, "How: text, or a JSON object a line")
+      ->check(CLI::IsMember({"text", "json"}));
+  AddSwitch("--log-prompts", log_prompts_, "With what callers sent to be processed");
+  AddFlag("--otlp-endpoint", otlp_endpoint_,
+          "OpenTelemetry collector that gets spans of requests, http://HOST:4318; where not set, "
+          "OTEL_EXPORTER_OTLP_ENDPOINT; empty: none");
 }
 
 CLI::Option* ServiceCommand::AddSizeFlag(const std::string& name, uint64_t& bytes,
@@ -111,7 +111,10 @@ std::optional<int> ServiceCommand::Parse(int argc, char** argv) {
   absl::StatusOr<hub::ModelFolder> folder = hub::FindModel(model_, use_);
   if (!folder.ok()) return Fail(std::string(folder.status().message()));
   folder_ = *std::move(folder);
-  StartLogging(log_level_);
+  const char* collector = std::getenv("OTEL_EXPORTER_OTLP_ENDPOINT");
+  if (otlp_endpoint_.empty() && collector != nullptr) otlp_endpoint_ = collector;
+  StartLogging(log_level_, log_format_ == "json" ? LogFormat::kJson : LogFormat::kText);
+  gpr_set_log_function(LogForGrpc);
   return std::nullopt;
 }
 

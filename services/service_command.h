@@ -52,6 +52,9 @@ class ServiceCommand {
   const std::string& listen() const { return listen_; }
   const hub::ModelFolder& model() const { return folder_; }
   const std::string& metrics() const { return metrics_; }  // empty: off
+  bool log_prompts() const { return log_prompts_; }
+  const std::string& otlp_endpoint() const { return otlp_endpoint_; }  // empty: no spans
+  const std::string& name() const { return name_; }
 
  private:
   static std::string EnvironmentName(const std::string& flag);
@@ -64,6 +67,9 @@ class ServiceCommand {
   hub::ModelFolder folder_;  // that --model names
   std::string metrics_;
   std::string log_level_ = "info";
+  std::string log_format_ = "text";
+  bool log_prompts_ = false;
+  std::string otlp_endpoint_;
 };
 
 }  // namespace kvasir

@@ -43,7 +43,8 @@ void SessionFlags::AddTo(ServiceCommand& command) {
       ->check(CLI::NonNegativeNumber);
 }
 
-absl::Status SessionFlags::Apply(const ServiceCommand& command, EngineOptions& options) {
+absl::Status SessionFlags::Apply(const ServiceCommand& command, prometheus::Registry& registry,
+                                 EngineOptions& options) {
   // Two replicas of one name would take each other's running sessions for their own.
   if (store_.starts_with("redis:") && advertise_.empty() && !NamesOneServer(command.listen())) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -53,7 +54,11 @@ absl::Status SessionFlags::Apply(const ServiceCommand& command, EngineOptions& o
   const std::string& owner = advertise_.empty() ? command.listen() : advertise_;
   absl::StatusOr<std::unique_ptr<SessionStore>> store = OpenSessionStore(store_, owner);
   if (!store.ok()) return store.status();
-  opened_ = options.session_store = *std::move(store);
+  opened_ = *std::move(store);
+  if (opened_ != nullptr) {
+    store_metrics_ = std::make_shared<StoreMetrics>(registry);
+    options.session_store = store_metrics_->Observe(opened_);
+  }
   options.durability = durability_ == "token"  ? Durability::kToken
                        : durability_ == "none" ? Durability::kNone
                                                : Durability::kTurn;
@@ -61,6 +66,11 @@ absl::Status SessionFlags::Apply(const ServiceCommand& command, EngineOptions& o
   options.tenant_limits = {max_sessions_, max_tokens_};
   options.warn = [](const std::string& line) { spdlog::warn("{}", line); };
   return absl::OkStatus();
+}
+
+absl::Status SessionFlags::Reachable() const {
+  if (store_metrics_ == nullptr || store_metrics_->reachable()) return absl::OkStatus();
+  return absl::UnavailableError("the session store cannot be reached");
 }
 
 void SessionFlags::Log() const {

@@ -8,10 +8,10 @@
 #include <string>
 
 #include "services/chat_renderer.h"
-#include "services/metrics.h"
 #include "services/serve.h"
 #include "services/service_command.h"
 #include "services/stop_signals.h"
+#include "services/telemetry.h"
 #include "services/tokenizer_service.h"
 
 namespace kvasir {
@@ -52,6 +52,8 @@ int Main(int argc, char** argv) {
   command.AddFlag("--threads", threads, "0: one for each core")->check(CLI::Range(0, 1024));
   if (const std::optional<int> code = command.Parse(argc, argv)) return *code;
 
+  const absl::StatusOr<std::unique_ptr<Telemetry>> telemetry = Telemetry::Start(command);
+  if (!telemetry.ok()) return command.Fail(std::string(telemetry.status().message()));
   const std::optional<std::string> chat_template = ReadTemplate(template_file);
   const absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
       Tokenizer::Load(command.model().path, command.model().name,
@@ -66,16 +68,17 @@ int Main(int argc, char** argv) {
     spdlog::warn("ApplyChatTemplate: {}", why);
   }
 
-  const auto registry = std::make_shared<prometheus::Registry>();
-  RequestMetrics request_metrics(*registry);
-  TokenizerMetrics metrics(*registry);
-  TokenizerService service(**tokenizer, renderer, threads, request_metrics, metrics);
+  TokenizerMetrics metrics(*(*telemetry)->registry());
+  const char* name = v1::TokenizerService::service_full_name();
+  TokenizerService service(**tokenizer, renderer, threads, (*telemetry)->ObserversOf(name),
+                           metrics);
   return Serve(command,
                {service,
-                v1::TokenizerService::service_full_name(),
+                name,
                 service.calls(),
                 TokenizerService::kMaxMessageBytes,
-                {registry}},
+                (*telemetry)->endpoint(),
+                {.metrics = (*telemetry)->metrics(), .healthy = nullptr, .ready = nullptr}},
                signals);
 }
 

@@ -11,47 +11,52 @@
 namespace kvasir {
 namespace {
 
-// Answers with the status that work() returns on one of the pool's threads.
+// Answers with the status that work(record) returns on one of the pool's threads.
 template <typename Work>
 grpc::ServerUnaryReactor* AnswerFrom(WorkerPool& workers, absl::StatusOr<RunningCall> running,
                                      Work work) {
   return UnaryCall::Begin(std::move(running), [&](UnaryCall* call) {
-    workers.Run([call, work = std::move(work)] { call->Finish(work()); });
+    workers.Run([call, work = std::move(work)] { call->Finish(work(call->record())); });
   });
 }
 
 }  // namespace
 
-grpc::ServerUnaryReactor* TokenizerService::Encode(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* TokenizerService::Encode(grpc::CallbackServerContext* context,
                                                    const v1::EncodeRequest* request,
                                                    v1::EncodeResponse* response) {
-  return AnswerFrom(workers_, calls_.Begin("Encode"), [this, request, response] {
+  auto running = calls_.Begin("Encode", *context);
+  return AnswerFrom(workers_, std::move(running), [=, this](RequestRecord& record) {
     const std::string& text =
         request->source_case() == v1::EncodeRequest::kData ? request->data() : request->text();
     const std::vector<uint32_t> ids = tokenizer_.Encode(text, {.plain = request->plain()});
     response->mutable_ids()->Add(ids.begin(), ids.end());
     metrics_.RecordEncode(text.size(), ids.size());
+    record.conversion = {.bytes = text.size(), .tokens = ids.size()};
+    if (calls_.logs_prompts()) record.prompt = PromptOfText(text);
     return absl::OkStatus();
   });
 }
 
-grpc::ServerUnaryReactor* TokenizerService::Decode(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* TokenizerService::Decode(grpc::CallbackServerContext* context,
                                                    const v1::DecodeRequest* request,
                                                    v1::DecodeResponse* response) {
-  return AnswerFrom(workers_, calls_.Begin("Decode"), [this, request, response] {
-    absl::StatusOr<std::string> text =
-        tokenizer_.Decode({request->ids().data(), static_cast<size_t>(request->ids_size())},
-                          request->skip_special_tokens());
+  auto running = calls_.Begin("Decode", *context);
+  return AnswerFrom(workers_, std::move(running), [=, this](RequestRecord& record) {
+    const std::span<const uint32_t> ids(request->ids().data(), request->ids().size());
+    if (calls_.logs_prompts()) record.prompt = PromptOfIds(ids);
+    absl::StatusOr<std::string> text = tokenizer_.Decode(ids, request->skip_special_tokens());
     if (!text.ok()) return InvalidField("ids", text.status());
-    metrics_.RecordDecode(request->ids_size(), text->size());
+    metrics_.RecordDecode(ids.size(), text->size());
+    record.conversion = {.bytes = text->size(), .tokens = ids.size()};
     response->set_text(*std::move(text));
     return absl::OkStatus();
   });
 }
 
 grpc::ServerBidiReactor<v1::DecodeStreamRequest, v1::DecodeStreamResponse>*
-TokenizerService::DecodeStream(grpc::CallbackServerContext*) {
-  absl::StatusOr<RunningCall> running = calls_.Begin("DecodeStream");
+TokenizerService::DecodeStream(grpc::CallbackServerContext* context) {
+  absl::StatusOr<RunningCall> running = calls_.Begin("DecodeStream", *context);
   if (!running.ok()) {
     return new RefusedCall<
         grpc::ServerBidiReactor<v1::DecodeStreamRequest, v1::DecodeStreamResponse>>(
@@ -61,19 +66,25 @@ TokenizerService::DecodeStream(grpc::CallbackServerContext*) {
 }
 
 grpc::ServerUnaryReactor* TokenizerService::ApplyChatTemplate(
-    grpc::CallbackServerContext*, const v1::ApplyChatTemplateRequest* request,
+    grpc::CallbackServerContext* context, const v1::ApplyChatTemplateRequest* request,
     v1::ApplyChatTemplateResponse* response) {
-  return AnswerFrom(workers_, calls_.Begin("ApplyChatTemplate"), [this, request, response] {
+  auto running = calls_.Begin("ApplyChatTemplate", *context);
+  return AnswerFrom(workers_, std::move(running), [=, this](RequestRecord& record) {
     const absl::Status status = renderer_.Render(*request, *response);
-    if (status.ok()) metrics_.RecordEncode(response->text().size(), response->ids_size());
+    if (!status.ok()) return status;
+    const std::string& text = response->text();
+    metrics_.RecordEncode(text.size(), response->ids_size());
+    record.conversion = {.bytes = text.size(),
+                         .tokens = static_cast<uint64_t>(response->ids_size())};
+    if (calls_.logs_prompts()) record.prompt = PromptOfText(text);
     return status;
   });
 }
 
 grpc::ServerUnaryReactor* TokenizerService::GetTokenizerInfo(
-    grpc::CallbackServerContext*, const v1::GetTokenizerInfoRequest*,
+    grpc::CallbackServerContext* context, const v1::GetTokenizerInfoRequest*,
     v1::GetTokenizerInfoResponse* response) {
-  return UnaryCall::Begin(calls_.Begin("GetTokenizerInfo"), [&](UnaryCall* call) {
+  return UnaryCall::Begin(calls_.Begin("GetTokenizerInfo", *context), [&](UnaryCall* call) {
     response->set_model_name(tokenizer_.model_name());
     response->set_fingerprint(tokenizer_.fingerprint());
     response->set_vocab_size(tokenizer_.vocab_size());

@@ -19,11 +19,11 @@ class TokenizerService final : public v1::TokenizerService::CallbackService {
   // `threads`: as WorkerPool.
   // REQUIRES: all outlive the server that this is registered with.
   TokenizerService(const Tokenizer& tokenizer, const ChatRenderer& renderer, int threads,
-                   RequestMetrics& request_metrics, TokenizerMetrics& metrics)
+                   RequestObservers observers, TokenizerMetrics& metrics)
       : tokenizer_(tokenizer),
         renderer_(renderer),
         metrics_(metrics),
-        calls_(request_metrics),
+        calls_(std::move(observers)),
         workers_(threads) {}
 
   RunningCalls& calls() { return calls_; }

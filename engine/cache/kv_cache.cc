@@ -17,7 +17,7 @@ PrefixIndex::Tokens TokensOf(const Session& session, size_t block) {
 }  // namespace
 
 KvCache::KvCache(int num_blocks, std::optional<uint64_t> prefix_secret, int host_blocks)
-    : allocator_(num_blocks) {
+    : allocator_(num_blocks), marked_(num_blocks) {
   KVASIR_CHECK(host_blocks == 0 || prefix_secret);
   if (prefix_secret) index_.emplace(num_blocks, *prefix_secret);
   if (host_blocks > 0) host_.emplace(host_blocks);
@@ -148,6 +148,19 @@ void KvCache::ForgetPublished() {
   if (!index_) return;
   if (host_) host_->Clear();
   for (int block = 0; block < allocator_.total(); ++block) index_->Erase(block);
+}
+
+KvCache::Usage KvCache::CountBlocks(std::span<const Session* const> running) {
+  marked_.assign(marked_.size(), false);
+  for (const Session* session : running) {
+    for (int block : session->blocks) marked_[block] = true;
+  }
+  Usage usage;
+  for (int block = 0; block < allocator_.total(); ++block) {
+    if (marked_[block]) ++usage.running;
+    if (allocator_.references(block) == 0 && index_ && index_->listed(block)) ++usage.cached;
+  }
+  return usage;
 }
 
 bool KvCache::DropTail(Session& session) {

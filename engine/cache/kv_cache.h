@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "engine/batch.h"
@@ -56,6 +57,13 @@ class KvCache {
   bool DropTail(Session& session);
   bool TailIsShared(const Session& session) const;
 
+  struct Usage {
+    int running = 0;  // blocks of the sessions that were named
+    int cached = 0;   // nobody's blocks, which are found again until someone needs the room
+  };
+  // Looks at every block.
+  Usage CountBlocks(std::span<const Session* const> running);
+
   const BlockAllocator& allocator() const { return allocator_; }
   // Blocks copied to and from the host's memory.
   uint64_t saved_blocks() const { return saved_blocks_; }
@@ -76,6 +84,7 @@ class KvCache {
   BlockAllocator allocator_;
   std::optional<PrefixIndex> index_;
   std::optional<HostTier> host_;  // only with an index
+  std::vector<bool> marked_;      // [blocks], scratch of CountBlocks
   uint64_t saved_blocks_ = 0;
   uint64_t restored_blocks_ = 0;
 };

@@ -44,6 +44,9 @@ struct Session : SessionMetadata {
   // K and V of tokens[0, cached) are in `blocks`. cached <= tokens.size()
   size_t cached = 0;
   std::vector<int> blocks;  // exactly enough for `cached`, between steps
+  // Of tokens[0, computed) this process has computed K and V once. May be too large where tokens
+  // have been cut off since.
+  size_t computed = 0;
 
   bool busy = false;  // a call waits or runs, or its end is on its way to the store
   // While a call is on it whose tokens are stored before others hear of them: what is stored.

@@ -82,6 +82,16 @@ void SessionTable::EraseIdle(absl::Time before) {
   }
 }
 
+std::optional<absl::Time> SessionTable::least_recent_use() const {
+  std::optional<absl::Time> least;
+  for (const std::list<Session*>* list : {&evictable_, &bare_}) {
+    if (list->empty()) continue;
+    const absl::Time use = list->front()->last_use_time;
+    least = std::min(least.value_or(use), use);
+  }
+  return least;
+}
+
 SessionTable::Page SessionTable::List(const std::string& after, size_t count,
                                       const std::map<std::string, std::string>& labels) const {
   Page page;

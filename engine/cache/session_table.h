@@ -54,6 +54,8 @@ class SessionTable {
   Page List(const std::string& after, size_t count,
             const std::map<std::string, std::string>& labels) const;
   size_t size() const { return sessions_.size(); }
+  // When the one was used that nobody has used for longest; nothing where calls run on all.
+  std::optional<absl::Time> least_recent_use() const;
 
  private:
   std::list<Session*>& ListOf(const Session& session) { return session.bare ? bare_ : evictable_; }

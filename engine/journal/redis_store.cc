@@ -287,6 +287,12 @@ absl::StatusOr<SessionStore::Page> RedisStore::List(
   }
 }
 
+absl::StatusOr<uint64_t> RedisStore::Size() {
+  auto reply = RunOne({.words = {"ZCARD", "kvasir:ids"}});
+  if (!reply.ok()) return reply.status();
+  return static_cast<uint64_t>((*reply)->integer);
+}
+
 // The sorted set tells where to look; a damaged session stays.
 absl::StatusOr<std::vector<std::string>> RedisStore::Expire(
     const std::set<std::string>& /*in_use: leased*/) {

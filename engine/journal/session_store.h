@@ -131,6 +131,9 @@ class SessionStore {
   // returns their ids.
   virtual absl::StatusOr<std::vector<std::string>> Expire(const std::set<std::string>& in_use) = 0;
 
+  // How many sessions it has, in all. Costs the same however many these are.
+  virtual absl::StatusOr<uint64_t> Size() = 0;
+
   // What it has done since it was opened: counts for tests, benches and metrics.
   struct Counts {
     uint64_t commits = 0;  // of groups of writes: what makes them durable is asked for once each

@@ -53,6 +53,7 @@ class SqliteStore : public SessionStore {
   absl::StatusOr<Page> List(const std::string& after, size_t count,
                             const std::map<std::string, std::string>& labels) override;
   absl::StatusOr<std::vector<std::string>> Expire(const std::set<std::string>& in_use) override;
+  absl::StatusOr<uint64_t> Size() override { return totals_.sessions; }
   Counts counts() const override { return counts_; }
 
  private:

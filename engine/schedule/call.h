@@ -36,7 +36,10 @@ struct Call {
   size_t next_prompt_logprob = 0;  // position of the next input token whose logprob is owed
   uint32_t cached_tokens = 0;
   uint32_t computed_tokens = 0;
-  absl::Time arrived, admitted, first_token;
+  // As GenerateReport has them.
+  absl::Time arrived;
+  absl::Time opened = absl::InfinitePast(), admitted = absl::InfinitePast();
+  absl::Time first_token = absl::InfinitePast(), ended = absl::InfinitePast();
   absl::Time stalled_since = absl::InfiniteFuture();  // as far as the engine has noticed
 
   // Where sessions are stored. The end: what is left to save, then the answer.

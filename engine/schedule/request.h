@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "engine/cache/session.h"
 #include "engine/sampling.h"
+#include "engine/schedule/generate_report.h"
 
 namespace kvasir {
 
@@ -45,6 +46,9 @@ struct GenerateStarted {
   uint64_t session_length = 0;  // before this call's input
   uint32_t cached_tokens = 0;
   uint64_t seed = 0;
+  // Since it was created and since it was last used; not set where this call creates it, or where
+  // it has no name.
+  std::optional<absl::Duration> session_age, session_idle;
 };
 
 struct GenerateComplete {
@@ -69,6 +73,8 @@ class GenerateSink {
   // Log-probabilities are one for each id, or none. A chunk may hold prompt_logprobs alone.
   virtual void OnTokens(std::span<const int> ids, std::span<const TokenLogprob> logprobs,
                         std::span<const TokenLogprob> prompt_logprobs) = 0;
+  // Comes directly before the last call, where the call had found its session.
+  virtual void OnReport(const GenerateReport& /*report*/) {}
   virtual void OnComplete(const GenerateComplete& complete) = 0;
   virtual void OnError(const absl::Status& status) = 0;
 };

@@ -96,11 +96,19 @@ bool Scheduler::MakeRoomToAdmit(Call& call, bool alone, StepPlan& plan) {
   if (need <= cache_.allocator().free() || table_.Evict(need) || alone) {
     // Not before it is let in: what is brought back for nothing would drive out something else.
     cache_.Restore(session, call.adoptable(), plan.block_copies);
+    prefix_queries_ += std::max(call.adoptable(), own) - own;
+    prefix_hits_ += session.cached - own;
     return true;
   }
   cache_.Truncate(session, own);  // who waits holds nothing that could not be taken away
   if (!call.one_shot) table_.Unpin(session);
   return false;
+}
+
+KvCache::Usage Scheduler::CountBlocks() {
+  in_use_.clear();
+  for (const Call* call : running_) in_use_.push_back(call->session);
+  return cache_.CountBlocks(in_use_);
 }
 
 int Scheduler::PlanCall(Call& call, int budget, int& logit_rows, StepPlan& plan) {

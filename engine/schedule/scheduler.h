@@ -49,7 +49,9 @@ struct StepPlan {
 class Scheduler {
  public:
   Scheduler(KvCache& cache, SessionTable& table, const SchedulerLimits& limits)
-      : cache_(cache), table_(table), limits_(limits) {}
+      : cache_(cache), table_(table), limits_(limits) {
+    in_use_.reserve(limits.max_running);
+  }
 
   bool queue_full() const { return waiting_.size() >= limits_.max_queue; }
   // Puts the call at the end of its tenant's queue. REQUIRES: alone, it fits the pool.
@@ -66,6 +68,12 @@ class Scheduler {
   int running() const { return static_cast<int>(running_.size()); }
   int waiting() const { return waiting_.size(); }
   uint64_t preemptions() const { return preemptions_; }
+  // Of the calls that were let in, the tokens that their own sessions had no K and V of, and how
+  // many of these others had computed.
+  uint64_t prefix_queries() const { return prefix_queries_; }
+  uint64_t prefix_hits() const { return prefix_hits_; }
+  // Looks at every block.
+  KvCache::Usage CountBlocks();
 
  private:
   void Admit(StepPlan& plan);
@@ -83,9 +91,11 @@ class Scheduler {
   const SchedulerLimits limits_;
   WaitQueue waiting_;
   StepPace pace_;
-  std::vector<Call*> running_;  // oldest first
-  std::vector<Call*> order_;    // scratch of Plan
+  std::vector<Call*> running_;          // oldest first
+  std::vector<Call*> order_;            // scratch of Plan
+  std::vector<const Session*> in_use_;  // scratch of CountBlocks
   uint64_t preemptions_ = 0;
+  uint64_t prefix_queries_ = 0, prefix_hits_ = 0;  // tokens
 };
 
 }  // namespace kvasir

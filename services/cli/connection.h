@@ -51,7 +51,7 @@ class Connection {
     for (bool first = true;; first = false) {
       grpc::ClientContext context;
       const Interrupts::Cancels cancels(context);
-      RouteBySession(context, request);
+      AddHeaders(context, request);
       grpc::Status status = (stub.*method)(&context, request, &response);
       if (repeated != nullptr) *repeated = !first;
       if (status.ok()) retries_.Progress();

@@ -51,7 +51,7 @@ grpc::Status ResumableTurn::LearnBase() {
 grpc::Status ResumableTurn::Attempt() {
   grpc::ClientContext context;
   const Interrupts::Cancels cancels(context);
-  RouteBySession(context, attempt_);
+  AddHeaders(context, attempt_);
   const auto call = stub_.Generate(&context, attempt_);
   std::optional<v1::GenerateComplete> complete;
   v1::GenerateResponse response;

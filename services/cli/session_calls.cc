@@ -1,8 +1,10 @@
 #include "services/cli/session_calls.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "services/cli/interrupts.h"
+#include "services/trace_context.h"
 
 namespace kvasir::cli {
 
@@ -13,13 +15,20 @@ void AddSessionHeader(grpc::ClientContext& context, const std::string& session_i
   if (!session_id.empty() && printable) context.AddMetadata("kvasir-session", session_id);
 }
 
+void AddTraceHeader(grpc::ClientContext& context) {
+  const char* traceparent = std::getenv("TRACEPARENT");
+  if (traceparent != nullptr && ParseTraceparent(traceparent)) {
+    context.AddMetadata("traceparent", traceparent);
+  }
+}
+
 grpc::Status GetSession(v1::ModelService::StubInterface& stub, const std::string& id,
                         v1::Session& session) {
   grpc::ClientContext context;
   const Interrupts::Cancels cancels(context);
   v1::GetSessionRequest request;
   request.set_session_id(id);
-  RouteBySession(context, request);
+  AddHeaders(context, request);
   v1::GetSessionResponse response;
   grpc::Status status = stub.GetSession(&context, request, &response);
   session = response.session();
@@ -33,7 +42,7 @@ grpc::Status ReadSession(v1::ModelService::StubInterface& stub, const std::strin
   v1::ReadSessionRequest request;
   request.set_session_id(id);
   request.set_offset(offset);
-  RouteBySession(context, request);
+  AddHeaders(context, request);
   const auto call = stub.ReadSession(&context, request);
   v1::ReadSessionResponse response;
   ids.clear();

@@ -14,10 +14,15 @@ namespace kvasir::cli {
 // The header by which a proxy sends all calls of a session to one server.
 void AddSessionHeader(grpc::ClientContext& context, const std::string& session_id);
 
-// The same for a request that names a session; others get no header. A fork goes where the new
-// session will be asked for.
+// The trace that the environment says we take part in: TRACEPARENT, as OpenTelemetry has it. An
+// ill-formed one is ignored.
+void AddTraceHeader(grpc::ClientContext& context);
+
+// Both, for a request that names a session; others get no session's header. A fork goes where the
+// new session will be asked for.
 template <typename Request>
-void RouteBySession(grpc::ClientContext& context, const Request& request) {
+void AddHeaders(grpc::ClientContext& context, const Request& request) {
+  AddTraceHeader(context);
   if constexpr (requires { request.new_session_id(); }) {
     AddSessionHeader(context, request.new_session_id().empty() ? request.session_id()
                                                                : request.new_session_id());

@@ -2,10 +2,20 @@
 
 #include <utility>
 
+#include "services/cli/session_calls.h"
+
 namespace kvasir::cli {
+namespace {
+
+grpc::ClientContext* Traced(grpc::ClientContext& context) {
+  AddTraceHeader(context);
+  return &context;
+}
+
+}  // namespace
 
 TextStream::TextStream(v1::TokenizerService::Stub& stub, Sink sink)
-    : call_(stub.DecodeStream(&context_)), sink_(std::move(sink)), reader_([this] {
+    : call_(stub.DecodeStream(Traced(context_))), sink_(std::move(sink)), reader_([this] {
         v1::DecodeStreamResponse response;
         while (call_->Read(&response)) {
           if (!response.text().empty()) sink_(response.text());

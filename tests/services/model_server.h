@@ -94,6 +94,7 @@ class ModelServer {
   std::unique_ptr<Engine> engine_;
   prometheus::Registry registry_;
   RequestMetrics metrics_{registry_};
+  GenerateMetrics generate_metrics_{registry_, "tiny"};
   std::unique_ptr<ModelService> service_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::ModelService::Stub> stub_;

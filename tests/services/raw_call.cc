@@ -62,23 +62,36 @@ Health CheckHealth(const std::shared_ptr<grpc::Channel>& channel) {
   return static_cast<Health>(response[1]);
 }
 
-std::string Scrape(const std::string& address) {
+Connection::Connection(const std::string& address) {
   const size_t colon = address.rfind(':');
   sockaddr_in to = {};
   to.sin_family = AF_INET;
   to.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(colon + 1))));
   inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr);
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  EXPECT_EQ(connect(fd_, reinterpret_cast<const sockaddr*>(&to), sizeof to), 0) << address;
+}
+
+Connection::~Connection() {
+  if (fd_ >= 0) close(fd_);
+}
+
+std::string Connection::Ask(const std::string& request) {
+  EXPECT_EQ(send(fd_, request.data(), request.size(), MSG_NOSIGNAL), ssize_t(request.size()));
   std::string response;
-  if (connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0) {
-    const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
-    EXPECT_EQ(send(fd, request.data(), request.size(), MSG_NOSIGNAL), ssize_t(request.size()));
-    char buffer[4096];
-    for (ssize_t got; (got = read(fd, buffer, sizeof buffer)) > 0;) {
-      response.append(buffer, static_cast<size_t>(got));
-    }
+  char buffer[4096];
+  for (ssize_t got; (got = read(fd_, buffer, sizeof buffer)) > 0;) {
+    response.append(buffer, static_cast<size_t>(got));
   }
-  close(fd);
+  return response;
+}
+
+std::string HttpGet(const std::string& address, const std::string& path) {
+  return Connection(address).Ask("GET " + path + " HTTP/1.0\r\n\r\n");
+}
+
+std::string Scrape(const std::string& address) {
+  const std::string response = HttpGet(address, "/metrics");
   const size_t body = response.find("\r\n\r\n");
   EXPECT_NE(body, std::string::npos) << "no metrics on " << address;
   return body == std::string::npos ? "" : response.substr(body + 4);

@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 class RunningCallsTest : public ::testing::Test {
  protected:
   RunningCall Begin() {
-    absl::StatusOr<RunningCall> call = calls_.Begin("Encode");
+    absl::StatusOr<RunningCall> call = calls_.Begin("Encode", context_);
     EXPECT_TRUE(call.ok()) << call.status();
     return *std::move(call);
   }
@@ -26,13 +26,14 @@ class RunningCallsTest : public ::testing::Test {
 
   prometheus::Registry registry_;
   RequestMetrics metrics_{registry_};
-  RunningCalls calls_{metrics_};
+  RunningCalls calls_{RequestObservers{metrics_}};
+  grpc::CallbackServerContext context_;
 };
 
 TEST_F(RunningCallsTest, CountsByMethodAndCode) {
-  Begin().End(absl::StatusCode::kOk);
-  Begin().End(absl::StatusCode::kOk);
-  Begin().End(absl::StatusCode::kNotFound);
+  Begin().End(absl::OkStatus());
+  Begin().End(absl::OkStatus());
+  Begin().End(absl::NotFoundError("no"));
   const std::string text = Metrics();
   EXPECT_THAT(text, HasSubstr("kvasir_requests_total{code=\"OK\",method=\"Encode\"} 2"));
   EXPECT_THAT(text, HasSubstr("kvasir_requests_total{code=\"NOT_FOUND\",method=\"Encode\"} 1"));
@@ -50,16 +51,16 @@ TEST_F(RunningCallsTest, DrainingRefusesNewCallsAndWaitsForRunningOnes) {
   RunningCall second = Begin();
   int idle = 0;
   calls_.Drain([&] { ++idle; });
-  const absl::Status refused = calls_.Begin("Encode").status();
+  const absl::Status refused = calls_.Begin("Encode", context_).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(DetailOf(refused).reason, "DRAINING");
   EXPECT_THAT(Metrics(),
               HasSubstr("kvasir_requests_total{code=\"UNAVAILABLE\",method=\"Encode\"} 1"));
 
   RunningCall moved = std::move(first);
-  second.End(absl::StatusCode::kOk);
+  second.End(absl::OkStatus());
   EXPECT_EQ(idle, 0);
-  moved.End(absl::StatusCode::kOk);
+  moved.End(absl::OkStatus());
   EXPECT_EQ(idle, 1);
 }
 

@@ -61,7 +61,8 @@ class TokenizerServer {
   prometheus::Registry registry_;
   RequestMetrics request_metrics_{registry_};
   TokenizerMetrics metrics_{registry_};
-  TokenizerService service_{*tokenizer_, renderer_, 2, request_metrics_, metrics_};
+  TokenizerService service_{*tokenizer_, renderer_, 2, RequestObservers{request_metrics_},
+                            metrics_};
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::TokenizerService::Stub> stub_;
 };

@@ -136,6 +136,7 @@ class FakeStore : public SessionStore {
     script_.Note("expire");
     return std::vector<std::string>{"old"};
   }
+  absl::StatusOr<uint64_t> Size() override { return 0; }
   Counts counts() const override { return {}; }
 
  private:

@@ -174,7 +174,9 @@ TEST_P(SessionStoreTest, ADeletedSessionLeavesNothing) {
   std::mt19937_64 random(2);
   const Fence fence = Create("a", RandomTokens(10'000, random));
   Create("ab", {5});
+  EXPECT_EQ(*store().Size(), 2);
   ASSERT_TRUE(Write(Change(Kind::kDelete, "a", fence)).status.ok());
+  EXPECT_EQ(*store().Size(), 1);
   EXPECT_EQ(store().Load("a").status().code(), absl::StatusCode::kNotFound);
   Create("a", {1});
   EXPECT_THAT(TokensOf("a"), ElementsAre(1));
@@ -368,9 +370,12 @@ TEST_P(SessionStoreTest, ExpiresManyAThousandAtATime) {
     leases.push_back({write.record.metadata.id, write.new_fence});
   }
   ASSERT_TRUE(store().Release(leases).ok());
+  EXPECT_EQ(*store().Size(), 1500);
   EXPECT_EQ(store().Expire({})->size(), 1000);
+  EXPECT_EQ(*store().Size(), 500);
   EXPECT_EQ(store().Expire({})->size(), 500);
   EXPECT_EQ(store().Expire({})->size(), 0);
+  EXPECT_EQ(*store().Size(), 0);
 }
 
 TEST_P(SessionStoreTest, LeasesThatAreHeldAreRenewed) {

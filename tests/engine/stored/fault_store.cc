@@ -142,6 +142,12 @@ absl::StatusOr<std::vector<std::string>> FaultStore::Expire(const std::set<std::
   return expired;
 }
 
+absl::StatusOr<uint64_t> FaultStore::Size() {
+  WaitWhileHanging();
+  const std::lock_guard lock(store_mutex_);
+  return store_->Size();
+}
+
 SessionStore::Counts FaultStore::counts() const {
   const std::lock_guard lock(store_mutex_);
   return store_->counts();
