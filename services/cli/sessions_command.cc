@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iostream>
 
 #include "services/cli/client_flags.h"
 
@@ -20,7 +21,9 @@ constexpr char kExamples[] =
     "  kvasir sessions list\n"
     "  kvasir sessions list --label=user=ada --json\n"
     "  kvasir sessions show monday\n"
-    "  kvasir sessions delete monday tuesday";
+    "  kvasir sessions delete monday tuesday\n"
+    "  kvasir sessions export > sessions.jsonl\n"
+    "  kvasir sessions import --model-server=elsewhere:50052 < sessions.jsonl";
 
 // As Protobuf writes JSON: 64-bit integers are strings.
 std::string Json(const google::protobuf::Message& message, bool multi_line) {
@@ -85,18 +88,29 @@ void PrintDetails(const v1::Session& session) {
   PrintTable(rows);
 }
 
+// What makes a session of the same content, elsewhere or later.
+v1::CreateSessionRequest CreationOf(const v1::Session& session, const TokenIds& ids) {
+  using google::protobuf::util::TimeUtil;
+  v1::CreateSessionRequest request;
+  request.set_session_id(session.session_id());
+  request.mutable_initial_ids()->Add(ids.begin(), ids.end());
+  if (session.has_expire_time()) {
+    *request.mutable_ttl() = session.expire_time() - session.last_use_time();
+  }
+  *request.mutable_labels() = session.labels();
+  *request.mutable_sampling() = session.sampling();
+  return request;
+}
+
 }  // namespace
 
 CLI::App* SessionsCommand::AddTo(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("sessions", "Lists, shows and deletes sessions");
+  CLI::App* command = app.add_subcommand("sessions", "Lists, shows, deletes and moves sessions");
   command->footer(kExamples);
   command->require_subcommand(1);
   list_ = command->add_subcommand("list", "All sessions, by id");
   list_->footer(
       "Examples:\n  kvasir sessions list\n  kvasir sessions list --label=user=ada --json");
-  AddFlag(*list_, "--label", labels_, "Only sessions with this KEY=VALUE; may be repeated")
-      ->expected(1)
-      ->take_all();
   AddSwitch(*list_, "--json", json_, "A JSON array, a session a line");
   show_ = command->add_subcommand("show", "What there is to know of a session");
   show_->footer("Examples:\n  kvasir sessions show monday\n  kvasir sessions show monday --json");
@@ -105,42 +119,61 @@ CLI::App* SessionsCommand::AddTo(CLI::App& app) {
   delete_ = command->add_subcommand("delete", "Deletes sessions, cancelling what runs on them");
   delete_->footer("Examples:\n  kvasir sessions delete monday tuesday");
   delete_->add_option("id", ids_, "Session ids")->required();
-  for (CLI::App* sub : {list_, show_, delete_}) connection_flags_.AddModelFlag(*sub);
+  export_ = command->add_subcommand("export", "All sessions to stdout, a JSON object a line");
+  export_->footer("Examples:\n  kvasir sessions export > sessions.jsonl");
+  import_ = command->add_subcommand("import", "Creates the sessions that export has written");
+  import_->footer("Examples:\n  kvasir sessions import < sessions.jsonl");
+  for (CLI::App* sub : {list_, export_}) {
+    AddFlag(*sub, "--label", labels_, "Only sessions with this KEY=VALUE; may be repeated")
+        ->expected(1)
+        ->take_all();
+  }
+  for (CLI::App* sub : {list_, show_, delete_, export_, import_}) {
+    connection_flags_.AddModelFlag(*sub);
+  }
   return command;
 }
 
 int SessionsCommand::Run() {
   Interrupts::Get();
   if (list_->parsed()) return List();
+  if (export_->parsed()) return Export();
+  if (import_->parsed()) return Import();
   return show_->parsed() ? Show() : Delete();
 }
 
-int SessionsCommand::List() {
-  Connection connection(connection_flags_);
+grpc::Status SessionsCommand::ForEach(Connection& connection,
+                                      const std::function<void(const v1::Session&)>& session) {
   v1::ListSessionsRequest request;
   request.set_page_size(kPageSize);
   for (const std::string& label : labels_) {
     const size_t equals = label.find('=');
     if (equals == std::string::npos) {
-      return ReportFailure(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT,
-                                        "--label: '" + label + "' is not KEY=VALUE"));
+      return {grpc::StatusCode::INVALID_ARGUMENT, "--label: '" + label + "' is not KEY=VALUE"};
     }
     (*request.mutable_labels())[label.substr(0, equals)] = label.substr(equals + 1);
   }
+  do {
+    v1::ListSessionsResponse response;
+    grpc::Status status =
+        connection.Call(connection.model(), &ModelStub::ListSessions, request, response);
+    if (!status.ok()) return status;
+    for (const v1::Session& one : response.sessions()) session(one);
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  return grpc::Status::OK;
+}
+
+int SessionsCommand::List() {
+  Connection connection(connection_flags_);
   std::vector<std::vector<std::string>> rows = {
       {"SESSION", "LENGTH", "CACHED", "BUSY", "LAST USED", "EXPIRES"}};
   std::string json;
-  do {
-    v1::ListSessionsResponse response;
-    const grpc::Status status =
-        connection.Call(connection.model(), &ModelStub::ListSessions, request, response);
-    if (!status.ok()) return ReportFailure(status);
-    for (const v1::Session& session : response.sessions()) {
-      rows.push_back(Row(session));
-      if (json_) json += (json.empty() ? "\n" : ",\n") + Json(session, /*multi_line=*/false);
-    }
-    request.set_page_token(response.next_page_token());
-  } while (!request.page_token().empty());
+  const grpc::Status status = ForEach(connection, [&](const v1::Session& session) {
+    rows.push_back(Row(session));
+    if (json_) json += (json.empty() ? "\n" : ",\n") + Json(session, /*multi_line=*/false);
+  });
+  if (!status.ok()) return ReportFailure(status);
   if (json_) {
     std::printf("[%s%s]\n", json.c_str(), json.empty() ? "" : "\n");
   } else {
@@ -176,6 +209,45 @@ int SessionsCommand::Delete() {
     const grpc::Status status = connection.Call(connection.model(), &ModelStub::DeleteSession,
                                                 request, response, &repeated);
     const bool done_before = repeated && status.error_code() == grpc::StatusCode::NOT_FOUND;
+    if (!status.ok() && !done_before) exit_code = ReportFailure(status);
+  }
+  return exit_code;
+}
+
+int SessionsCommand::Export() {
+  Connection connection(connection_flags_);
+  int exit_code = 0;
+  const grpc::Status listed = ForEach(connection, [&](const v1::Session& session) {
+    TokenIds ids;
+    grpc::Status status;
+    do {
+      status = ReadSession(connection.model(), session.session_id(), 0, ids);
+    } while (!status.ok() && IsTransient(status) && connection.retries().Again(status));
+    if (status.ok()) {
+      connection.retries().Progress();
+      std::printf("%s\n", Json(CreationOf(session, ids), /*multi_line=*/false).c_str());
+    } else {
+      exit_code = ReportFailure(status);
+    }
+  });
+  return listed.ok() ? exit_code : ReportFailure(listed);
+}
+
+int SessionsCommand::Import() {
+  Connection connection(connection_flags_);
+  int exit_code = 0;
+  std::string line;
+  for (int number = 1; std::getline(std::cin, line); ++number) {
+    v1::CreateSessionRequest request;
+    if (!google::protobuf::util::JsonStringToMessage(line, &request).ok()) {
+      Tell("stdin, line " + std::to_string(number) + " is not what `export` writes");
+      return 1;
+    }
+    v1::CreateSessionResponse response;
+    bool repeated = false;
+    const grpc::Status status = connection.Call(connection.model(), &ModelStub::CreateSession,
+                                                request, response, &repeated);
+    const bool done_before = repeated && status.error_code() == grpc::StatusCode::ALREADY_EXISTS;
     if (!status.ok() && !done_before) exit_code = ReportFailure(status);
   }
   return exit_code;

@@ -105,7 +105,9 @@ TEST_F(Cli, EveryCommandHasHelpWithExamples) {
                                                           {"sessions"},
                                                           {"sessions", "list"},
                                                           {"sessions", "show"},
-                                                          {"sessions", "delete"}};
+                                                          {"sessions", "delete"},
+                                                          {"sessions", "export"},
+                                                          {"sessions", "import"}};
   for (std::vector<std::string> command : commands) {
     command.emplace_back("--help");
     EXPECT_THAT(Output(command), AllOf(HasSubstr("Examples:"), HasSubstr("kvasir ")));
@@ -189,6 +191,27 @@ TEST_F(Cli, ListsShowsAndDeletesSessions) {
   EXPECT_EQ(Output({"sessions", "delete", "monday"}), "");
   ExpectFails({"sessions", "show", "monday"}, "NOT_FOUND", "monday");
   ExpectFails({"sessions", "delete", "monday"}, "NOT_FOUND", "monday");
+}
+
+TEST_F(Cli, SessionsMoveToAnotherStore) {
+  for (const char* name : {"--session=monday", "--session=tuesday"}) {
+    Output({"generate", "Hello", name, "--create", "-n", "40", "--ignore-eos"});
+  }
+  const std::string exported = Output({"sessions", "export"});
+  EXPECT_EQ(Lines(exported).size(), 2);
+  const std::vector<std::string> goes_on = {"generate", "", "--session=monday", "-n", "8", "--ids"};
+  const std::string undisturbed = Output(goes_on);
+  Output({"sessions", "delete", "monday"});
+  const Outcome imported = Run({"sessions", "import"}, exported);
+  EXPECT_EQ(imported.exit_code, 1);
+  EXPECT_EQ(imported.output, "");
+  EXPECT_THAT(imported.error, AllOf(StartsWith("kvasir: ALREADY_EXISTS: "), HasSubstr("tuesday")));
+  EXPECT_EQ(Lines(imported.error).size(), 1);
+  EXPECT_EQ(Lines(Output({"sessions", "export"})), Lines(exported));
+  EXPECT_EQ(Output(goes_on), undisturbed);
+  const Outcome wrong = Run({"sessions", "import"}, "{\"session_id\": 7");
+  EXPECT_EQ(wrong.exit_code, 1);
+  EXPECT_THAT(wrong.error, HasSubstr("stdin, line 1"));
 }
 
 TEST_F(Cli, ErrorsNameTheCodeAndTheField) {
