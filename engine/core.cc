@@ -1,158 +1,19 @@
 #include "engine/core.h"
 
 #include <algorithm>
-#include <limits>
-#include <string>
 
-#include "absl/strings/str_cat.h"
 #include "engine/backend/cpu/host_memory.h"
 #include "engine/check.h"
 #include "engine/host_kv.h"
-#include "engine/open_backend.h"
 
 namespace kvasir {
-namespace {
-
-absl::StatusOr<int> CountKvBlocks(const EngineOptions& options, const ModelConfig& config,
-                                  const Backend& backend) {
-  const int64_t block_bytes = static_cast<int64_t>(backend.KvBlockBytes(config.layers));
-  const int64_t memory = options.kv_memory > 0 ? options.kv_memory : backend.DefaultKvMemory();
-  const int64_t blocks = memory / block_bytes;
-  if (blocks < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("--kv-memory: ", memory,
-                                                   " bytes hold no block of ", kBlockTokens,
-                                                   " tokens (", block_bytes, " bytes)"));
-  }
-  // Slots are ints.
-  return static_cast<int>(
-      std::min<int64_t>(blocks, std::numeric_limits<int>::max() / kBlockTokens));
-}
-
-DType ChooseDType(DTypeChoice choice, const ModelConfig& config) {
-  if (choice == DTypeChoice::kAuto) {
-    return config.dtype == DType::kF32 ? DType::kF32 : DType::kBf16;
-  }
-  return choice == DTypeChoice::kF32 ? DType::kF32 : DType::kBf16;
-}
-
-SchedulerLimits LimitsOf(const EngineOptions& options) {
-  return {options.max_step_tokens, options.max_running, options.max_queue};
-}
-
-BackendChoice ChooseBackend(const EngineOptions& options, const ModelConfig& config,
-                            const SchedulerLimits& limits) {
-  const AttentionShape attention = {.heads = config.heads,
-                                    .kv_heads = config.kv_heads,
-                                    .head_dim = config.head_dim,
-                                    .rope_theta = config.rope_theta,
-                                    .norm_eps = config.norm_eps};
-  return {.device = options.device,
-          .cpu = {.attention = attention,
-                  .dtype = ChooseDType(options.dtype, config),
-                  .threads = options.threads,
-                  .kernel = options.cpu_kernel,
-                  .touch_kv = options.touch_kv},
-          .gpu = {.attention = attention,
-                  .hidden = config.hidden,
-                  .ffn = config.ffn,
-                  .vocab = config.vocab,
-                  .layers = config.layers,
-                  .max_positions = static_cast<int>(config.max_positions),
-                  .max_step_tokens = limits.max_step_tokens,
-                  .max_sequences = limits.max_running,
-                  .max_logits = limits.max_logits(),
-                  .deterministic = options.deterministic,
-                  .memory_fraction = options.gpu_memory_fraction},
-          .plugin = options.gpu_plugin};
-}
-
-// Whether the model and at least one block fit.
-absl::Status PlanMemory(const EngineOptions& options, const ModelConfig& config,
-                        const SchedulerLimits& limits, Backend& backend) {
-  const auto element = static_cast<int64_t>(SizeOf(ChooseDType(options.dtype, config)));
-  const auto block = static_cast<int64_t>(backend.KvBlockBytes(config.layers));
-  return backend.Plan(
-      {.weights = ParameterCount(config) * element,
-       .workspace = Qwen3::WorkspaceBytes(config, backend.activation_dtype(),
-                                          limits.max_step_tokens, limits.max_logits()),
-       .kv = std::max(options.kv_memory, block)});
-}
-
-std::string ModelName(const std::filesystem::path& dir) {
-  const std::filesystem::path path = std::filesystem::absolute(dir).lexically_normal();
-  return (path.has_filename() ? path.filename() : path.parent_path().filename()).string();
-}
-
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<Engine::Core::Model>> Engine::Core::Load(
-    const EngineOptions& options) {
-  auto model = std::make_unique<Model>();
-  const absl::StatusOr<std::string> config_json = ReadFile(options.model_dir / "config.json");
-  if (!config_json.ok()) return config_json.status();
-  absl::StatusOr<ModelConfig> config = ParseModelConfig(*config_json);
-  if (!config.ok()) return config.status();
-  model->config = *config;
-
-  std::string generation_json;  // the file may be absent
-  const std::filesystem::path generation_path = options.model_dir / "generation_config.json";
-  std::error_code unreadable;  // then reading it tells why
-  if (std::filesystem::exists(generation_path, unreadable) || unreadable) {
-    absl::StatusOr<std::string> read = ReadFile(generation_path);
-    if (!read.ok()) return read.status();
-    generation_json = *std::move(read);
-  }
-  absl::StatusOr<GenerationConfig> generation =
-      ParseGenerationConfig(generation_json, *config_json, *config);
-  if (!generation.ok()) return generation.status();
-  model->generation = *std::move(generation);
-
-  const SchedulerLimits limits = LimitsOf(options);
-  BackendChoice choice = ChooseBackend(options, *config, limits);
-  choice.accept = [&](Backend& backend) { return PlanMemory(options, *config, limits, backend); };
-  absl::StatusOr<OpenedBackend> opened = OpenBackend(choice);
-  if (!opened.ok()) return opened.status();
-  model->backend = std::move(opened->backend);
-
-  absl::StatusOr<Weights> weights =
-      LoadWeights(options.model_dir, model->config, *model->backend, options.progress);
-  if (!weights.ok()) return weights.status();
-  model->weights = *std::move(weights);
-
-  const absl::StatusOr<int> blocks = CountKvBlocks(options, model->config, *model->backend);
-  if (!blocks.ok()) return blocks.status();
-  model->kv_blocks = *blocks;
-  const absl::Status allocated = model->backend->AllocateKv(model->config.layers, *blocks);
-  if (!allocated.ok()) return allocated;
-
-  const absl::StatusOr<int> host_blocks =
-      AllocateHostKv(options, model->config, ReadHostMemory().available, *model->backend);
-  if (!host_blocks.ok()) return host_blocks.status();
-  model->host_kv_blocks = *host_blocks;
-
-  const uint64_t kv_tokens = uint64_t{static_cast<uint32_t>(*blocks)} * kBlockTokens;
-  model->info = {.model_name = ModelName(options.model_dir),
-                 .fingerprint = model->weights.fingerprint,
-                 .vocab_size = static_cast<uint32_t>(model->config.vocab),
-                 .max_context = static_cast<uint32_t>(model->config.max_positions),
-                 .eos_token_ids = model->generation.eos_token_ids,
-                 .default_sampling = model->generation.sampling,
-                 .device = model->backend->device(),
-                 .dtype = NameOf(choice.cpu.dtype),
-                 .numerics = model->backend->numerics(),
-                 .device_fallback = opened->fallback,
-                 .kv_tokens = kv_tokens};
-  return model;
-}
 
 Engine::Core::Core(const EngineOptions& options, std::unique_ptr<Model> model)
     : model_(std::move(model)),
-      limits_(LimitsOf(options)),
+      limits_(model_->limits),
       stall_timeout_(options.stall_timeout),
       durability_(options.durability),
       session_ttl_(options.session_ttl),
-      qwen3_(model_->config, model_->weights, *model_->backend, options.max_step_tokens,
-             limits_.max_logits()),
       cache_(model_->kv_blocks, options.share_prefixes ? std::optional(DrawSeed()) : std::nullopt,
              HostKvBlocks(options)),
       table_(cache_),
@@ -171,8 +32,9 @@ Engine::Core::Core(const EngineOptions& options, std::unique_ptr<Model> model)
 
 int Engine::Core::HostKvBlocks(const EngineOptions& options) {
   constexpr int kShare = 4;  // a quarter: the rest is the files' and the system's
-  HostKv host = ChooseHostKv(options, model_->config, model_->kv_blocks,
-                             ReadHostMemory().available / kShare, *model_->backend, qwen3_);
+  HostKv host =
+      ChooseHostKv(options, model_->config, model_->kv_blocks, ReadHostMemory().available / kShare,
+                   limits_.max_step_tokens, *model_->backend, *model_->qwen3);
   host.blocks += model_->host_kv_blocks;  // one of them is 0
   model_->info.kv_host_tokens = uint64_t{static_cast<uint32_t>(host.blocks)} * kBlockTokens;
   model_->info.kv_host_reason = std::move(host.reason);

@@ -35,11 +35,22 @@ class Engine::Core {
     ModelConfig config;
     GenerationConfig generation;
     std::unique_ptr<Backend> backend;
+    bool on_gpu = false;
+    SchedulerLimits limits;
     Weights weights;
+    std::unique_ptr<Qwen3> qwen3;
     ModelInfo info;
     int kv_blocks = 0;
     int host_kv_blocks = 0;  // of a given size; where it is left open the core chooses
+
+    // Gives back what lies on the device, and the device.
+    void Unload() {
+      qwen3.reset();
+      weights = {};
+      backend.reset();
+    }
   };
+  // Where "auto" finds too little memory on a GPU, be it in the middle of it, the CPU takes over.
   static absl::StatusOr<std::unique_ptr<Model>> Load(const EngineOptions& options);
 
   Core(const EngineOptions& options, std::unique_ptr<Model> model);
@@ -67,6 +78,9 @@ class Engine::Core {
   void DropIdleBlocks();
 
  private:
+  // --- loading (core_load.cc) -------------------------------------------------------------------
+  static absl::Status ReadConfig(const EngineOptions& options, Model& model);
+  static absl::Status LoadOn(const std::string& device, const EngineOptions& options, Model& model);
   // Blocks of the host's memory, chosen now where options leave it open.
   int HostKvBlocks(const EngineOptions& options);
 
@@ -140,7 +154,6 @@ class Engine::Core {
   const std::optional<absl::Duration> session_ttl_;
   Mailbox mailbox_;
   std::random_device random_;
-  Qwen3 qwen3_;
   KvCache cache_;
   SessionTable table_;
   StoredSessions sessions_;

@@ -54,7 +54,7 @@ bool Engine::Core::Launch() {
   ++in_flight_;
   BuildBatch();
   step.tokens = batch_.num_tokens();
-  const Tensor logits = qwen3_.Forward(batch_);  // [R, vocab]
+  const Tensor logits = model_->qwen3->Forward(batch_);  // [R, vocab]
   step.forward_seconds = SecondsSince(step.begun);
   model_->backend->Sample(logits, rows_);
   for (const StepEntry& entry : step.plan.entries) {

@@ -47,10 +47,12 @@ struct EngineOptions {
   // Bytes of the host's memory for K and V that a GPU's pool has no room for; 0: none; nothing: a
   // quarter of what is available, where copying costs less than computing. Needs share_prefixes.
   std::optional<int64_t> kv_host_memory;
-  bool touch_kv = false;      // all of it is in memory from the start, not only what has been used
-  int max_step_tokens = 512;  // rows of one step
-  int max_running = 64;       // calls in one step
-  int max_queue = 1024;       // calls that wait; more: QUEUE_FULL
+  bool touch_kv = false;  // all of it is in memory from the start, not only what has been used
+  // Rows of one step, and calls in one; 0: what suits the device (SchedulerLimits,
+  // GpuBackendOptions).
+  int max_step_tokens = 0;
+  int max_running = 0;
+  int max_queue = 1024;  // calls that wait; more: QUEUE_FULL
   // A call whose reader takes nothing for so long ends with DEADLINE_EXCEEDED.
   absl::Duration stall_timeout = absl::Minutes(1);
   bool share_prefixes = true;                   // between the sessions of a tenant
@@ -73,6 +75,8 @@ struct ModelInfo {
   std::string dtype;
   std::string numerics;
   std::string device_fallback;  // why it is not a GPU, where one was looked for
+  int max_running = 0;          // calls in one step
+  int max_step_tokens = 0;      // rows of one step
   uint64_t kv_tokens = 0;
   uint64_t kv_host_tokens = 0;  // in the host's memory besides
   std::string kv_host_reason;   // what decided that, where something had to be decided

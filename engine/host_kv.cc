@@ -108,7 +108,7 @@ absl::StatusOr<int> AllocateHostKv(const EngineOptions& options, const ModelConf
 }
 
 HostKv ChooseHostKv(const EngineOptions& options, const ModelConfig& config, int pool_blocks,
-                    int64_t bytes, Backend& backend, Qwen3& model) {
+                    int64_t bytes, int step_rows, Backend& backend, Qwen3& model) {
   if (options.kv_host_memory || !options.share_prefixes) return {};
   const int most = BlocksIn(bytes, backend.KvBlockBytes(config.layers));
   const int probe = std::min({kProbeBlocks, pool_blocks, most});
@@ -116,8 +116,8 @@ HostKv ChooseHostKv(const EngineOptions& options, const ModelConfig& config, int
   absl::Status allocated = backend.AllocateHostKv(probe);
   if (absl::IsUnimplemented(allocated)) return {};
   if (!allocated.ok()) return {0, std::string(allocated.message())};
-  const int rows = static_cast<int>(std::min<int64_t>(
-      {options.max_step_tokens, int64_t{pool_blocks} * kBlockTokens, config.max_positions}));
+  const int rows = static_cast<int>(
+      std::min<int64_t>({step_rows, int64_t{pool_blocks} * kBlockTokens, config.max_positions}));
   HostKv choice = DecideHostKv(Measure(probe, rows, backend, model), most);
   allocated = backend.AllocateHostKv(choice.blocks);
   if (!allocated.ok()) return {0, std::string(allocated.message())};

@@ -32,10 +32,10 @@ HostKv DecideHostKv(const HostKvCosts& costs, int blocks);
 absl::StatusOr<int> AllocateHostKv(const EngineOptions& options, const ModelConfig& config,
                                    int64_t available, Backend& backend);
 
-// Where options leave it open: measures both costs, decides, and allocates up to `bytes`.
-// REQUIRES: nothing is in the pool.
+// Where options leave it open: measures both costs, that of computing in a step of `step_rows`
+// rows, decides, and allocates up to `bytes`. REQUIRES: nothing is in the pool.
 HostKv ChooseHostKv(const EngineOptions& options, const ModelConfig& config, int pool_blocks,
-                    int64_t bytes, Backend& backend, Qwen3& model);
+                    int64_t bytes, int step_rows, Backend& backend, Qwen3& model);
 
 }  // namespace kvasir
 

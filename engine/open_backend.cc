@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <charconv>
+#include <cstdint>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
@@ -47,6 +48,22 @@ absl::StatusOr<void*> LoadLibrary(const std::string& path) {
   return absl::NotFoundError(absl::StrCat("no GPU library: ", error));
 }
 
+absl::StatusOr<const Plugin*> FindPlugin(void* library) {
+  auto* const entry = reinterpret_cast<PluginFunction*>(dlsym(library, kPluginSymbol));
+  const Plugin* const plugin = entry != nullptr ? entry() : nullptr;
+  if (plugin == nullptr) {
+    return absl::NotFoundError(absl::StrCat(kLibrary, " is no GPU library of Kvasir"));
+  }
+  constexpr uint64_t kOurs = PluginInterface(KVASIR_PLUGIN_INTERFACE);
+  if (plugin->interface != kOurs) {
+    return absl::NotFoundError(
+        absl::StrCat(kLibrary, " is of another version of Kvasir than this program: interface ",
+                     absl::Hex(plugin->interface, absl::kZeroPad16), ", not ",
+                     absl::Hex(kOurs, absl::kZeroPad16)));
+  }
+  return plugin;
+}
+
 absl::StatusOr<std::unique_ptr<Backend>> OpenGpu(const BackendChoice& choice) {
   if (choice.cpu.dtype != DType::kBf16) {
     return absl::InvalidArgumentError(
@@ -54,11 +71,9 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenGpu(const BackendChoice& choice) {
   }
   const absl::StatusOr<void*> library = LoadLibrary(choice.plugin);
   if (!library.ok()) return library.status();
-  auto* entry = reinterpret_cast<PluginFunction*>(dlsym(*library, kPluginSymbol));
-  const Plugin* plugin = entry != nullptr ? entry() : nullptr;
-  if (plugin == nullptr || plugin->version != kPluginVersion) {
-    return absl::NotFoundError(absl::StrCat(kLibrary, " is not of this version of Kvasir"));
-  }
+  const absl::StatusOr<const Plugin*> found = FindPlugin(*library);
+  if (!found.ok()) return found.status();
+  const Plugin* const plugin = *found;
   std::unique_ptr<Backend> backend;
   std::string error;
   const int code = plugin->create(choice.gpu, backend, error);
@@ -90,6 +105,7 @@ absl::StatusOr<OpenedBackend> OpenBackend(const BackendChoice& choice) {
     absl::StatusOr<std::unique_ptr<Backend>> backend = OpenGpu(gpu);
     if (backend.ok()) {
       opened.backend = *std::move(backend);
+      opened.on_gpu = true;
       return opened;
     }
     if (!automatic) {

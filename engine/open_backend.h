@@ -26,6 +26,7 @@ struct BackendChoice {
 
 struct OpenedBackend {
   std::unique_ptr<Backend> backend;
+  bool on_gpu = false;
   // Why "auto" did not take a GPU, one line; empty where it took one, or nothing was tried.
   std::string fallback;
 };

@@ -37,6 +37,8 @@ struct ModelFlags {
   int threads = 0;
   uint64_t kv_memory = 0;
   std::optional<int64_t> kv_host_memory;
+  int max_step_tokens = 0;
+  int max_running = 0;
   int max_queue = 1024;
   double stall_timeout = 60;
   SessionFlags sessions;
@@ -62,6 +64,15 @@ void AddModelFlags(ServiceCommand& command, ModelFlags& flags) {
   command.AddOptionalSizeFlag("--kv-host-memory", flags.kv_host_memory,
                               "Memory of the host for K and V that a GPU's KV cache has no room "
                               "for; auto: a quarter of what is available, where that pays");
+  command
+      .AddFlag("--max-running", flags.max_running,
+               "Calls in one step; 0: 64 on a CPU, 256 on a GPU")
+      ->check(CLI::Range(0, 4096));
+  command
+      .AddFlag(
+          "--max-step-tokens", flags.max_step_tokens,
+          "Tokens in one step, of prompts and of running calls; 0: 512 on a CPU, 2048 on a GPU")
+      ->check(CLI::Range(0, 65536));
   command.AddFlag("--max-queue", flags.max_queue, "Generate calls that may wait")
       ->check(CLI::Range(1, 1'000'000));
   command
@@ -87,6 +98,8 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ServiceCommand& command
   options.threads = flags.threads;
   options.kv_memory = static_cast<int64_t>(flags.kv_memory);
   options.kv_host_memory = flags.kv_host_memory;
+  options.max_step_tokens = flags.max_step_tokens;
+  options.max_running = flags.max_running;
   options.max_queue = flags.max_queue;
   options.stall_timeout = absl::Seconds(flags.stall_timeout);
   if (absl::Status opened = flags.sessions.Apply(command, options); !opened.ok()) return opened;
@@ -99,9 +112,11 @@ void LogModel(const ModelInfo& info) {
   if (!info.device_fallback.empty()) {
     spdlog::info("the CPU computes: {}", info.device_fallback);
   }
-  spdlog::info("model {} ({}): {} on {}, {}; context {}, KV pool {} tokens", info.model_name,
-               info.fingerprint, info.dtype, info.device, info.numerics, info.max_context,
-               info.kv_tokens);
+  spdlog::info(
+      "model {} ({}): {} on {}, {}; context {}, KV pool {} tokens; steps of {} calls, {} "
+      "tokens",
+      info.model_name, info.fingerprint, info.dtype, info.device, info.numerics, info.max_context,
+      info.kv_tokens, info.max_running, info.max_step_tokens);
   if (info.kv_host_tokens > 0 || !info.kv_host_reason.empty()) {
     spdlog::info("K and V of {} more tokens in the host's memory{}{}", info.kv_host_tokens,
                  info.kv_host_reason.empty() ? "" : ": ", info.kv_host_reason);

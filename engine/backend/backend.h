@@ -58,6 +58,7 @@ struct PackedWeight {
 struct KvLayer {
   void* data = nullptr;
   int num_blocks = 0;
+  size_t block_stride = 0;  // bytes from one block to the next
 };
 
 // A Batch as the backend sees it. Valid until the next Stage.
@@ -77,9 +78,9 @@ struct DeviceBatch {
 
 // Bytes on the device.
 struct MemoryPlan {
-  int64_t weights = 0;
-  int64_t workspace = 0;  // activations of the largest step
-  int64_t kv = 0;         // the pool, at least
+  std::vector<size_t> weights;    // of each buffer that Pack and UploadVector will return
+  std::vector<size_t> workspace;  // of each that Allocate will: activations of the largest step
+  int64_t kv = 0;                 // the pool, at least
 };
 
 // What to do with one row of logits.
@@ -130,19 +131,20 @@ class Backend {
   virtual void UseThisThread() {}
 
   // --- memory -------------------------------------------------------------------------------
+  // Null where the device has not got so much.
   virtual std::unique_ptr<Buffer> Allocate(size_t bytes) = 0;
-  // The parts stacked along N (q, k, v into one), rounded to the backend's dtype.
-  // REQUIRES: parts not empty, equal cols.
+  // The parts stacked along N (q, k, v into one), rounded to the backend's dtype; data is null as
+  // Allocate's is.  REQUIRES: parts not empty, equal cols.
   virtual PackedWeight Pack(std::span<const HostMatrix> parts) = 0;
   // For MatmulSiluMul alone.  REQUIRES: equal shapes.
   virtual PackedWeight PackGateUp(const HostMatrix& gate, const HostMatrix& up) {
     const HostMatrix parts[] = {gate, up};
     return Pack(parts);
   }
-  // A norm's weights as f32: 1 x n.
+  // A norm's weights as f32: 1 x n; or null, as Allocate.
   virtual std::unique_ptr<Buffer> UploadVector(const HostMatrix& vector) = 0;
-  // What the device will have to hold besides KV: asked before anything is allocated.
-  // RESOURCE_EXHAUSTED where it cannot.
+  // What the device will have to hold: asked before anything is allocated. RESOURCE_EXHAUSTED where
+  // it cannot.
   virtual absl::Status Plan(const MemoryPlan& /*plan*/) { return absl::OkStatus(); }
   // Bytes that the KV pool takes where nobody says how many, once the weights are there.
   virtual int64_t DefaultKvMemory() const = 0;
@@ -167,8 +169,9 @@ class Backend {
   // the same counts, and may have added rows that come to nothing.
   using Forward = absl::FunctionRef<void(const DeviceBatch&)>;
   virtual void Run(const Batch& batch, Forward forward) { forward(Stage(batch)); }
-  // Called once, when all memory is there: the time to record.
-  virtual void Prepare(Forward /*forward*/) {}
+  // Called once, when all memory is there: the time to record. RESOURCE_EXHAUSTED where the device
+  // has no memory for that.
+  virtual absl::Status Prepare(Forward /*forward*/) { return absl::OkStatus(); }
 
   // --- one layer's verbs, in the order of the forward pass --------------------------------------
   // x[t] = table[tokens[t]].  x: [T, hidden] f32

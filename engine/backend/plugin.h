@@ -3,10 +3,12 @@
 #ifndef KVASIR_ENGINE_BACKEND_PLUGIN_H_
 #define KVASIR_ENGINE_BACKEND_PLUGIN_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 
+#include "absl/base/config.h"
 #include "engine/backend/backend.h"
 
 namespace kvasir {
@@ -19,8 +21,11 @@ struct GpuBackendOptions {
   int vocab = 0;
   int layers = 0;
   int max_positions = 0;
-  int max_step_tokens = 0;  // rows of a step
-  int max_sequences = 0;    // of a step
+  // Rows of a step; where nobody says how many, so many: enough for the narrowest product of 4B to
+  // fill a large GPU with tiles of 128 x 128 more than twice. More would keep a call that comes
+  // waiting for longer, and take memory from the KV pool.
+  int max_step_tokens = 2048;
+  int max_sequences = 256;  // of a step; likewise: the largest step that is recorded as a graph
   int max_logits = 0;       // rows of a step with logits
   int device = 0;           // as the driver counts them
   // Bits do not depend on what is computed together (invariant I1), at some cost for long prompts.
@@ -28,12 +33,23 @@ struct GpuBackendOptions {
   double memory_fraction = 0.9;  // of the device's memory, for all that Kvasir takes
 };
 
-// Grows with every change of Backend, GpuBackendOptions or what they use.
-inline constexpr uint32_t kPluginVersion = 1;
+// What both sides must have been compiled from alike. `headers`: KVASIR_PLUGIN_INTERFACE, a hash of
+// this header and of those of ours that it includes, which the build defines (cmake/Plugin.cmake);
+// the sizes speak for the other libraries' types.
+constexpr uint64_t PluginInterface(uint64_t headers) {
+  constexpr uint64_t kPrime = 0x100000001b3;  // FNV-1a
+  for (const uint64_t part :
+       {sizeof(GpuBackendOptions), sizeof(Batch), sizeof(DeviceBatch), sizeof(PackedWeight),
+        sizeof(SamplingRow), sizeof(SamplingParams), sizeof(SampledToken), sizeof(absl::Status),
+        sizeof(Backend::Forward), sizeof(std::string), size_t{ABSL_LTS_RELEASE_VERSION}}) {
+    headers = (headers ^ part) * kPrime;
+  }
+  return headers;
+}
 
 // What the library's one symbol returns. Statuses cross as (code, text): nothing is thrown.
 struct Plugin {
-  uint32_t version = kPluginVersion;
+  uint64_t interface = 0;  // PluginInterface, as the library was compiled
   // absl::StatusCode; 0: `backend` is there. NOT_FOUND: no driver or no such device.
   // FAILED_PRECONDITION: the device is too old. RESOURCE_EXHAUSTED: too little memory.
   // INVALID_ARGUMENT: a model that it does not compute.

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "engine/check.h"
 
 namespace kvasir {
@@ -12,30 +13,46 @@ Qwen3::Qwen3(const ModelConfig& config, const Weights& weights, Backend& backend
       weights_(weights),
       backend_(backend),
       max_tokens_(max_tokens),
-      max_logits_(max_logits) {
-  const size_t f32 = sizeof(float);
-  const size_t activation = SizeOf(backend.activation_dtype());
-  const size_t t = max_tokens;
-  const size_t r = max_logits;
-  residual_ = backend.Allocate(t * config.hidden * f32);
-  delta_ = backend.Allocate(t * config.hidden * f32);
-  normed_ = backend.Allocate(t * config.hidden * activation);
-  qkv_ = backend.Allocate(t * config.qkv_rows() * f32);
-  attended_ = backend.Allocate(t * config.heads * config.head_dim * activation);
-  gate_up_ = backend.Allocate(t * 2 * config.ffn * f32);
-  mlp_ = backend.Allocate(t * config.ffn * activation);
-  last_ = backend.Allocate(r * config.hidden * activation);
-  logits_ = backend.Allocate(r * config.vocab * f32);
-  backend.Prepare([this](const DeviceBatch& batch) { Layers(batch); });
+      max_logits_(max_logits) {}
+
+absl::StatusOr<std::unique_ptr<Qwen3>> Qwen3::Create(const ModelConfig& config,
+                                                     const Weights& weights, Backend& backend,
+                                                     int max_tokens, int max_logits) {
+  std::unique_ptr<Qwen3> model(new Qwen3(config, weights, backend, max_tokens, max_logits));
+  std::unique_ptr<Buffer>* const buffers[] = {
+      &model->residual_, &model->delta_, &model->normed_, &model->qkv_,   &model->attended_,
+      &model->gate_up_,  &model->mlp_,   &model->last_,   &model->logits_};
+  const std::vector<size_t> bytes =
+      WorkspaceBytes(config, backend.activation_dtype(), max_tokens, max_logits);
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    *buffers[i] = backend.Allocate(bytes[i]);
+    if (*buffers[i] == nullptr) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat(backend.device(), " has no ", bytes[i], " bytes for activations"));
+    }
+  }
+  const absl::Status prepared =
+      backend.Prepare([&](const DeviceBatch& batch) { model->Layers(batch); });
+  if (!prepared.ok()) return prepared;
+  return model;
 }
 
-int64_t Qwen3::WorkspaceBytes(const ModelConfig& config, DType activation, int max_tokens,
-                              int max_logits) {
-  const int64_t f32 = sizeof(float);
-  const auto act = static_cast<int64_t>(SizeOf(activation));
-  const int64_t row = (2 * f32 + act) * config.hidden + f32 * config.qkv_rows() +
-                      act * config.heads * config.head_dim + (2 * f32 + act) * config.ffn;
-  return max_tokens * row + max_logits * (act * config.hidden + f32 * config.vocab);
+// In the order of the buffers in Create.
+std::vector<size_t> Qwen3::WorkspaceBytes(const ModelConfig& config, DType activation,
+                                          int max_tokens, int max_logits) {
+  const size_t f32 = sizeof(float);
+  const size_t act = SizeOf(activation);
+  const size_t t = max_tokens;
+  const size_t r = max_logits;
+  return {t * config.hidden * f32,
+          t * config.hidden * f32,
+          t * config.hidden * act,
+          t * config.qkv_rows() * f32,
+          t * config.heads * config.head_dim * act,
+          t * 2 * config.ffn * f32,
+          t * config.ffn * act,
+          r * config.hidden * act,
+          r * config.vocab * f32};
 }
 
 Tensor Qwen3::Forward(const Batch& batch) {

@@ -4,7 +4,9 @@
 #include <functional>
 #include <memory>
 #include <string_view>
+#include <vector>
 
+#include "absl/status/statusor.h"
 #include "engine/backend/backend.h"
 #include "engine/model/config.h"
 #include "engine/model/weights.h"
@@ -14,13 +16,15 @@ namespace kvasir {
 // Qwen3, the ONE forward pass. Same results as transformers' Qwen3ForCausalLM.
 class Qwen3 {
  public:
-  // Workspace for steps of up to max_tokens rows, max_logits of them with logits.
-  // REQUIRES: backend, weights outlive this.
-  Qwen3(const ModelConfig& config, const Weights& weights, Backend& backend, int max_tokens,
-        int max_logits);
-  // Bytes of that workspace.
-  static int64_t WorkspaceBytes(const ModelConfig& config, DType activation, int max_tokens,
-                                int max_logits);
+  // With workspace for steps of up to max_tokens rows, max_logits of them with logits.
+  // RESOURCE_EXHAUSTED where the device has no memory for it.
+  // REQUIRES: config, backend, weights outlive this; the KV pool is there.
+  static absl::StatusOr<std::unique_ptr<Qwen3>> Create(const ModelConfig& config,
+                                                       const Weights& weights, Backend& backend,
+                                                       int max_tokens, int max_logits);
+  // Bytes of each buffer of that workspace.
+  static std::vector<size_t> WorkspaceBytes(const ModelConfig& config, DType activation,
+                                            int max_tokens, int max_logits);
 
   // Computes K and V of the batch's tokens into their slots and returns the logits of
   // batch.logit_rows: [R, vocab] f32, valid until the next call.
@@ -35,6 +39,8 @@ class Qwen3 {
   void set_probe(Probe probe) { probe_ = std::move(probe); }
 
  private:
+  Qwen3(const ModelConfig& config, const Weights& weights, Backend& backend, int max_tokens,
+        int max_logits);
   void Layers(const DeviceBatch& batch);
   Tensor View(const std::unique_ptr<Buffer>& buffer, DType dtype, int rows, int cols) const {
     return {buffer->data(), dtype, rows, cols};

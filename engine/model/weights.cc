@@ -44,12 +44,16 @@ class Loader {
   }
 
   NormWeight Norm(const std::string& name) {
+    if (!status_.ok()) return {};
     HashTensor(name);
     const HostMatrix vector = checkpoint_.Matrix(name);
     NormWeight norm{backend_.UploadVector(vector), vector.cols};
+    Check(norm.data != nullptr, name);
     Done(name);
     return norm;
   }
+  // RESOURCE_EXHAUSTED where the device had no memory for one of them; after that none is packed.
+  const absl::Status& status() const { return status_; }
 
   std::string Fingerprint() {
     const XXH128_hash_t digest = XXH3_128bits_digest(&hash_);
@@ -59,14 +63,21 @@ class Loader {
  private:
   template <typename Pack>
   PackedWeight Packed(const std::vector<std::string>& names, const Pack& pack) {
+    if (!status_.ok()) return {};
     std::vector<HostMatrix> parts;
     for (const std::string& name : names) {
       HashTensor(name);
       parts.push_back(checkpoint_.Matrix(name));
     }
     PackedWeight packed = pack(parts);
+    Check(packed.data != nullptr, names[0]);
     for (const std::string& name : names) Done(name);
     return packed;
+  }
+  void Check(bool has_memory, const std::string& name) {
+    if (has_memory || !status_.ok()) return;
+    status_ = absl::ResourceExhaustedError(
+        absl::StrCat(backend_.device(), " has no memory left for ", name));
   }
   void Hash(std::string_view bytes) { XXH3_128bits_update(&hash_, bytes.data(), bytes.size()); }
   void HashTensor(const std::string& name) {
@@ -84,10 +95,26 @@ class Loader {
   const LoadProgress& progress_;
   int64_t done_ = 0;
   int64_t total_ = 0;
+  absl::Status status_;
   XXH3_state_t hash_;
 };
 
 }  // namespace
+
+std::vector<size_t> WeightBytes(const ModelConfig& config, DType dtype) {
+  const size_t hidden = config.hidden;
+  const size_t element = SizeOf(dtype);
+  const auto norm = [](size_t size) { return size * sizeof(float); };
+  std::vector<size_t> bytes(config.tied_embeddings ? 1 : 2, config.vocab * hidden * element);
+  for (int i = 0; i < config.layers; ++i) {
+    bytes.insert(bytes.end(),
+                 {norm(hidden), config.qkv_rows() * hidden * element, norm(config.head_dim),
+                  norm(config.head_dim), hidden * config.heads * config.head_dim * element,
+                  norm(hidden), 2 * hidden * config.ffn * element, hidden * config.ffn * element});
+  }
+  bytes.push_back(norm(hidden));
+  return bytes;
+}
 
 absl::StatusOr<Weights> LoadWeights(const std::filesystem::path& dir, const ModelConfig& config,
                                     Backend& backend, const LoadProgress& progress) {
@@ -111,9 +138,11 @@ absl::StatusOr<Weights> LoadWeights(const std::filesystem::path& dir, const Mode
     layer.post_norm = loader.Norm(prefix + "post_attention_layernorm.weight");
     layer.gate_up = loader.GateUp(prefix + "mlp.gate_proj.weight", prefix + "mlp.up_proj.weight");
     layer.down = loader.Packed({prefix + "mlp.down_proj.weight"});
+    if (!loader.status().ok()) return loader.status();
     weights.layers.push_back(std::move(layer));
   }
   weights.final_norm = loader.Norm("model.norm.weight");
+  if (!loader.status().ok()) return loader.status();
   weights.fingerprint = loader.Fingerprint();
   return weights;
 }

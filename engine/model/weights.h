@@ -45,10 +45,15 @@ struct Weights {
 // Bytes packed so far, of how many. Called on the loading thread.
 using LoadProgress = std::function<void(int64_t done, int64_t total)>;
 
+// Bytes of each buffer that LoadWeights has packed or uploaded, matrices in `dtype` and as they
+// are.
+std::vector<size_t> WeightBytes(const ModelConfig& config, DType dtype);
+
 // Maps model.safetensors, or the shards that model.safetensors.index.json names, and packs tensor
 // by tensor, releasing the source pages behind it, so that the peak stays about one model.
 // Errors name file and field: NOT_FOUND (a missing file), INVALID_ARGUMENT (a damaged or lying
-// header; a missing, duplicate or surplus tensor; a wrong dtype or shape).
+// header; a missing, duplicate or surplus tensor; a wrong dtype or shape), RESOURCE_EXHAUSTED (the
+// device has no memory for a tensor).
 absl::StatusOr<Weights> LoadWeights(const std::filesystem::path& dir, const ModelConfig& config,
                                     Backend& backend, const LoadProgress& progress);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/schedule/scheduler.h"
 #include "services/cli/client_flags.h"
 #include "services/cli/kernel_bench.h"
 #include "services/default_model.h"
@@ -75,7 +76,7 @@ int BenchCommand::Run() {
   options_.engine.touch_kv =
       kv_memory_ > 0;  // as after a while of use; of half a machine it is too much
   const int largest = *std::max_element(options_.batches.begin(), options_.batches.end());
-  options_.engine.max_running = std::max(options_.engine.max_running, largest);
+  if (largest > SchedulerLimits{}.max_running) options_.engine.max_running = largest;
   options_.engine.max_queue = std::max(options_.engine.max_queue, largest);
   return RunBench(options_);
 }

@@ -10,7 +10,9 @@
 namespace kvasir {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::TemporaryDirectory;
 
 BackendChoice Choice(const std::string& device) {
@@ -68,7 +70,27 @@ TEST(OpenBackendTest, ALibraryOfSomethingElseIsRefused) {
   choice.plugin = "libm.so.6";  // a library without our symbol
   const absl::Status status = OpenBackend(choice).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("version"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("no GPU library"));
+}
+
+TEST(OpenBackendTest, ALibraryOfTheseHeadersIsAsked) {
+  BackendChoice choice = Choice("cuda");
+  choice.plugin = KVASIR_SAME_PLUGIN;
+  EXPECT_EQ(OpenBackend(choice).status(),
+            absl::ResourceExhaustedError("--device=cuda: the stand-in was asked"));
+}
+
+TEST(OpenBackendTest, ALibraryOfOtherHeadersIsRefusedInOneLine) {
+  BackendChoice choice = Choice("cuda");
+  choice.plugin = KVASIR_OTHER_PLUGIN;
+  const absl::Status status = OpenBackend(choice).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("another version of Kvasir"), Not(HasSubstr("\n"))));
+  choice.device = "auto";
+  const absl::StatusOr<OpenedBackend> opened = OpenBackend(choice);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_THAT(opened->fallback, HasSubstr("another version of Kvasir"));
 }
 
 }  // namespace

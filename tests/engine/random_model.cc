@@ -9,6 +9,7 @@
 #include "engine/backend/cpu/cpu_backend.h"
 #include "engine/check.h"
 #include "engine/model/config.h"
+#include "engine/schedule/scheduler.h"
 #include "tests/engine/engine_harness.h"
 #include "tests/engine/model/checkpoint_writer.h"
 #include "tests/engine/temporary_directory.h"
@@ -57,6 +58,8 @@ EngineOptions RandomModel::Options(Shape shape) {
     options.device = "cuda";
     options.gpu_plugin = plugin;
     options.deterministic = true;
+    options.max_step_tokens = SchedulerLimits{}.max_step_tokens;  // what a GPU likes is much to
+    options.max_running = SchedulerLimits{}.max_running;          // emulate
   }
   if (std::getenv("KVASIR_TEST_SESSION_STORE") != nullptr) {
     static std::atomic<int> stores = 0;

@@ -4,10 +4,12 @@
 #include <chrono>
 #include <numeric>
 #include <random>
+#include <span>
 #include <string>
 #include <utility>
 
 #include "engine/check.h"
+#include "engine/schedule/scheduler.h"
 #include "tests/engine/random_weights.h"
 
 namespace kvasir {
@@ -54,16 +56,6 @@ std::optional<ModelConfig> ShapeNamed(std::string_view name) {
   return config;
 }
 
-BenchModel::Limits BenchModel::LimitsOf(const std::vector<StepShape>& steps) {
-  Limits limits;
-  for (const StepShape& step : steps) {
-    limits.step_rows = std::max(limits.step_rows, step.num_rows());
-    limits.sequences = std::max(limits.sequences, step.sequences);
-    limits.positions = std::max(limits.positions, step.context());
-  }
-  return limits;
-}
-
 absl::StatusOr<std::unique_ptr<BenchModel>> BenchModel::Create(const ModelConfig& config,
                                                                const std::vector<StepShape>& steps,
                                                                BackendChoice choice) {
@@ -75,7 +67,6 @@ absl::StatusOr<std::unique_ptr<BenchModel>> BenchModel::Create(const ModelConfig
 }
 
 absl::Status BenchModel::Load(const std::vector<StepShape>& steps, BackendChoice choice) {
-  const Limits limits = LimitsOf(steps);
   const Clock::time_point start = Clock::now();
   choice.gpu.attention = {config_.heads, config_.kv_heads, config_.head_dim, config_.rope_theta,
                           config_.norm_eps};
@@ -83,19 +74,22 @@ absl::Status BenchModel::Load(const std::vector<StepShape>& steps, BackendChoice
   choice.gpu.ffn = config_.ffn;
   choice.gpu.vocab = config_.vocab;
   choice.gpu.layers = config_.layers;
-  choice.gpu.max_positions = limits.positions;
-  choice.gpu.max_step_tokens = limits.step_rows;
-  choice.gpu.max_sequences = limits.sequences;
-  choice.gpu.max_logits = limits.sequences;
+  choice.gpu.max_positions = static_cast<int>(config_.max_positions);
+  for (const StepShape& step : steps) {
+    choice.gpu.max_sequences = std::max(choice.gpu.max_sequences, step.sequences);
+  }
+  choice.gpu.max_logits = choice.gpu.max_sequences + SchedulerLimits::kPromptLogitRows;
+  max_rows_ = choice.gpu.max_step_tokens;
   absl::StatusOr<OpenedBackend> opened = OpenBackend(choice);
   if (!opened.ok()) return opened.status();
   backend_ = std::make_unique<GraphSwitch>(std::move(opened->backend));
 
-  start_.weight_bytes = ParameterCount(config_) * int64_t{2};
-  start_.workspace_bytes = Qwen3::WorkspaceBytes(config_, backend_->activation_dtype(),
-                                                 limits.step_rows, limits.sequences);
-  absl::Status status =
-      backend_->Plan({.weights = start_.weight_bytes, .workspace = start_.workspace_bytes});
+  const std::vector<size_t> weights = WeightBytes(config_, DType::kBf16);
+  const std::vector<size_t> workspace = Qwen3::WorkspaceBytes(config_, backend_->activation_dtype(),
+                                                              max_rows_, choice.gpu.max_logits);
+  start_.weight_bytes = std::accumulate(weights.begin(), weights.end(), int64_t{0});
+  start_.workspace_bytes = std::accumulate(workspace.begin(), workspace.end(), int64_t{0});
+  absl::Status status = backend_->Plan({.weights = weights, .workspace = workspace});
   if (!status.ok()) return status;
   const std::vector<uint16_t> random = RandomBf16(LargestMatrix(config_));
   weights_ = RandomWeights(config_, random, *backend_);
@@ -104,8 +98,10 @@ absl::Status BenchModel::Load(const std::vector<StepShape>& steps, BackendChoice
   start_.load_seconds = SecondsSince(start);
 
   const Clock::time_point loaded = Clock::now();
-  model_ =
-      std::make_unique<Qwen3>(config_, weights_, *backend_, limits.step_rows, limits.sequences);
+  absl::StatusOr<std::unique_ptr<Qwen3>> model =
+      Qwen3::Create(config_, weights_, *backend_, max_rows_, choice.gpu.max_logits);
+  if (!model.ok()) return model.status();
+  model_ = *std::move(model);
   start_.prepare_seconds = SecondsSince(loaded);
   sampling_.temperature = 0.6f;  // what Qwen3 asks for
   sampling_.top_k = 20;
@@ -128,13 +124,12 @@ absl::Status BenchModel::AllocateKv(const std::vector<StepShape>& steps,
   block_order_.resize(blocks);
   std::iota(block_order_.begin(), block_order_.end(), 0);
   std::shuffle(block_order_.begin(), block_order_.end(), std::mt19937(1));
-  const size_t layer_bytes = backend_->KvBlockBytes(1) * blocks;
+  const KvLayer first = backend_->Kv(0);  // the others' come behind it in each block
   const size_t random_bytes = random.size() * sizeof(uint16_t);
-  for (int layer = 0; layer < config_.layers; ++layer) {
-    auto* to = static_cast<char*>(backend_->Kv(layer).data);
-    for (size_t done = 0; done < layer_bytes; done += random_bytes) {
-      backend_->Write(to + done, random.data(), std::min(random_bytes, layer_bytes - done));
-    }
+  const size_t all = first.block_stride * blocks;
+  for (size_t done = 0; done < all; done += random_bytes) {
+    backend_->Write(static_cast<char*>(first.data) + done, random.data(),
+                    std::min(random_bytes, all - done));
   }
   return absl::OkStatus();
 }
@@ -157,27 +152,43 @@ StepWork BenchModel::WorkOf(const StepShape& step) const {
   return work;
 }
 
+void BenchModel::AddRows(const StepShape& step, int sequence, int begin, int end,
+                         Batch& batch) const {
+  const int* table = block_order_.data() + size_t(sequence) * step.blocks_each();
+  for (int position = begin; position < end; ++position) {
+    batch.tokens.push_back((sequence * 7919 + position * 31) % config_.vocab);
+    batch.positions.push_back(position);
+    batch.slots.push_back(table[position / kBlockTokens] * kBlockTokens + position % kBlockTokens);
+  }
+  batch.query_start.push_back(batch.num_tokens());
+  batch.context_length.push_back(end);
+  batch.block_table.insert(batch.block_table.end(), table, table + step.blocks_each());
+  if (end == step.context()) batch.logit_rows.push_back(batch.num_tokens() - 1);
+}
+
 void BenchModel::Prepare(const StepShape& step) {
-  KVASIR_CHECK(Fits(step));
-  batch_.Clear();
+  KVASIR_CHECK(Fits(step) && (step.sequences == 1 || step.num_rows() <= max_rows_));
+  const int piece_rows = std::min(step.rows, max_rows_);
+  pieces_.clear();
+  next_ = 0;
+  for (int begin = step.depth; begin < step.context(); begin += piece_rows) {
+    Batch& batch = pieces_.emplace_back();
+    batch.Clear();
+    batch.max_blocks = step.blocks_each();
+    const int end = std::min(begin + piece_rows, step.context());
+    for (int s = 0; s < step.sequences; ++s) AddRows(step, s, begin, end, batch);
+  }
   rows_.clear();
-  const int blocks = step.blocks_each();
-  batch_.max_blocks = blocks;
   for (int s = 0; s < step.sequences; ++s) {
-    const int* table = block_order_.data() + size_t(s) * blocks;
-    for (int position = step.depth; position < step.context(); ++position) {
-      batch_.tokens.push_back((s * 7919 + position * 31) % config_.vocab);
-      batch_.positions.push_back(position);
-      batch_.slots.push_back(table[position / kBlockTokens] * kBlockTokens +
-                             position % kBlockTokens);
-    }
-    batch_.query_start.push_back(batch_.num_tokens());
-    batch_.context_length.push_back(step.context());
-    batch_.block_table.insert(batch_.block_table.end(), table, table + blocks);
-    batch_.logit_rows.push_back(batch_.num_tokens() - 1);
     rows_.push_back(
         {.logits_row = s, .params = &sampling_, .position = static_cast<uint64_t>(step.context())});
   }
+}
+
+void BenchModel::Enqueue() {
+  const Batch& batch = pieces_[next_++ % pieces_.size()];
+  const Tensor logits = model_->Forward(batch);
+  backend_->Sample(logits, std::span(rows_).first(batch.num_logits()));
 }
 
 }  // namespace kvasir

@@ -43,8 +43,9 @@ struct StepWork {
 
 class BenchModel {
  public:
-  // Room for each of `steps`, as far as the device's memory goes. `choice` needs to say what the
-  // GPU and its library are, and no more.
+  // As the service starts where nobody asks for anything else, with room for each of `steps` as far
+  // as the device's memory goes. `choice` needs to say what the GPU and its library are, and no
+  // more.
   static absl::StatusOr<std::unique_ptr<BenchModel>> Create(const ModelConfig& config,
                                                             const std::vector<StepShape>& steps,
                                                             BackendChoice choice);
@@ -55,12 +56,15 @@ class BenchModel {
     return step.blocks() <= static_cast<int64_t>(block_order_.size());
   }
 
-  // What Enqueue runs from now on.  REQUIRES: Fits(step), and one of Create's steps.
+  // What Enqueue runs from now on.  REQUIRES: Fits(step), and one of Create's steps; where it has
+  // more rows than a step of the service, of one sequence.
   void Prepare(const StepShape& step);
+  // Steps that the service makes of it: a long prompt is read piece by piece.
+  int pieces() const { return static_cast<int>(pieces_.size()); }
   // Whether steps that have been recorded are launched as a whole.
   void set_graphs(bool graphs) { backend_->set_graphs(graphs); }
-  // One step: the forward pass, and a token drawn for every sequence.
-  void Enqueue() { backend_->Sample(model_->Forward(batch_), rows_); }
+  // The next piece: the forward pass, and after the last one a token drawn for every sequence.
+  void Enqueue();
   // Until the oldest step that nobody has waited for has run.
   void Wait() { (void)backend_->Collect(); }
 
@@ -75,13 +79,7 @@ class BenchModel {
   const Start& start() const { return start_; }
 
  private:
-  struct Limits {
-    int step_rows = 0;
-    int sequences = 0;
-    int positions = 0;
-  };
   explicit BenchModel(const ModelConfig& config) : config_(config) {}
-  static Limits LimitsOf(const std::vector<StepShape>& steps);
   absl::Status Load(const std::vector<StepShape>& steps, BackendChoice choice);
   // A pool for the largest of the steps that the memory has room for, full of random numbers: zeros
   // take less power, and so less time.
@@ -92,7 +90,10 @@ class BenchModel {
   Weights weights_;
   std::unique_ptr<Qwen3> model_;
   std::vector<int> block_order_;  // all blocks, shuffled: a sequence's do not lie side by side
-  Batch batch_;
+  void AddRows(const StepShape& step, int sequence, int begin, int end, Batch& batch) const;
+  int max_rows_ = 0;  // of a step
+  std::vector<Batch> pieces_;
+  size_t next_ = 0;
   SamplingParams sampling_;
   std::vector<SamplingRow> rows_;
   Start start_;

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "engine/backend/cuda/device.h"
 #include "engine/backend/cuda/gpu.cuh"
 #include "engine/backend/cuda/kernels.h"
+#include "engine/check.h"
 
 namespace kvasir::cuda {
 namespace {
@@ -109,15 +111,22 @@ struct Limits {
   std::string gemm_by = "own";
 };
 
+std::unique_ptr<Buffer> MustAllocate(DeviceMemory& memory, size_t bytes) {
+  std::unique_ptr<Buffer> buffer;
+  const absl::Status status = memory.Allocate(bytes, "measuring", buffer);
+  KVASIR_CHECK(status.ok());
+  return buffer;
+}
+
 void MeasureBandwidth(const Device& device, DeviceMemory& memory, Stopwatch& watch,
                       cudaStream_t stream, Limits& limits) {
   constexpr size_t kTile = size_t{kUnroll} * kThreads * sizeof(uint4);
   const size_t wanted = std::min<size_t>(size_t{2} << 30, memory.available() / 4);
   const size_t bytes = wanted / kTile * kTile;
   const size_t count = bytes / sizeof(uint4);
-  const std::unique_ptr<Buffer> from = memory.Allocate(bytes);
-  const std::unique_ptr<Buffer> to = memory.Allocate(bytes);
-  const std::unique_ptr<Buffer> sink = memory.Allocate(sizeof(unsigned));
+  const std::unique_ptr<Buffer> from = MustAllocate(memory, bytes);
+  const std::unique_ptr<Buffer> to = MustAllocate(memory, bytes);
+  const std::unique_ptr<Buffer> sink = MustAllocate(memory, sizeof(unsigned));
   auto* source = static_cast<uint4*>(from->data());
   CheckCuda(Launch(RandomKernel, dim3(device.multiprocessors * 8), dim3(kThreads), 0, stream,
                    reinterpret_cast<bf16*>(source), bytes / sizeof(bf16), 1u),
@@ -162,10 +171,10 @@ double GemmRate(Stopwatch& watch, const Multiply& multiply) {
 void MeasureGemm(const Device& device, DeviceMemory& memory, Stopwatch& watch, cudaStream_t stream,
                  Limits& limits) {
   constexpr size_t kCount = size_t{kSide} * kSide;
-  const std::unique_ptr<Buffer> x = memory.Allocate(kCount * sizeof(bf16));
-  const std::unique_ptr<Buffer> w = memory.Allocate(kCount * sizeof(bf16));
-  const std::unique_ptr<Buffer> out = memory.Allocate(kCount * sizeof(float));
-  const std::unique_ptr<Buffer> workspace = memory.Allocate(kWorkspaceBytes);
+  const std::unique_ptr<Buffer> x = MustAllocate(memory, kCount * sizeof(bf16));
+  const std::unique_ptr<Buffer> w = MustAllocate(memory, kCount * sizeof(bf16));
+  const std::unique_ptr<Buffer> out = MustAllocate(memory, kCount * sizeof(float));
+  const std::unique_ptr<Buffer> workspace = MustAllocate(memory, kWorkspaceBytes);
   unsigned seed = 1;
   for (const auto& matrix : {x.get(), w.get()}) {
     CheckCuda(Launch(RandomKernel, dim3(device.multiprocessors * 8), dim3(kThreads), 0, stream,

@@ -2,6 +2,9 @@
 // first what was measured on, then a line for every kind of step. tests/gpu/report.py makes a table
 // of them.
 //
+// The service's own limits hold, by default: a prompt longer than its largest step is several
+// steps, of which all times are the sum.
+//
 //   step_ms     a step as the engine does it: the next one is enqueued, then the tokens of the one
 //               before are waited for. Wall time.
 //   alone_ms    a step that is waited for before the next is enqueued
@@ -126,7 +129,7 @@ struct Timing {
 
 double StepByStep(BenchModel& model, int steps) {
   const Clock::time_point start = Clock::now();
-  for (int i = 0; i < steps; ++i) {
+  for (int i = 0; i < steps * model.pieces(); ++i) {
     model.Enqueue();
     model.Wait();
   }
@@ -144,7 +147,7 @@ Ahead OneAhead(BenchModel& model, int steps) {
   Ahead ahead;
   model.Enqueue();
   const Clock::time_point start = Clock::now();
-  for (int i = 0; i < steps; ++i) {
+  for (int i = 0; i < steps * model.pieces(); ++i) {
     const Clock::time_point begin = Clock::now();
     model.Enqueue();
     const double enqueued = MillisecondsSince(begin);

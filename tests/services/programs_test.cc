@@ -90,8 +90,9 @@ TEST(Flags, HelpShowsEveryFlagItsVariableAndExamples) {
   }
   Program program("kvasir-model", {"--help"});
   program.Wait();
-  for (const char* flag : {"--dtype", "--device", "--kv-memory", "--kv-host-memory", "--max-queue",
-                           "--cpu-kernel", "KVASIR_KV_MEMORY"}) {
+  for (const char* flag :
+       {"--dtype", "--device", "--kv-memory", "--kv-host-memory", "--max-queue", "--max-running",
+        "--max-step-tokens", "--cpu-kernel", "KVASIR_KV_MEMORY"}) {
     EXPECT_THAT(program.standard_output(), HasSubstr(flag));
   }
 }
@@ -132,6 +133,8 @@ TEST(Flags, BadOnesAreNamed) {
   ExpectRefusesToStart("kvasir-model", {"--device=cuda:99"}, {"--device=cuda:99", "GPU"});
   ExpectRefusesToStart("kvasir-model", {"--cpu-kernel=best"}, {"--cpu-kernel", "best"});
   ExpectRefusesToStart("kvasir-model", {"--max-queue=0"}, {"--max-queue", "0"});
+  ExpectRefusesToStart("kvasir-model", {"--max-running=5000"}, {"--max-running", "4096"});
+  ExpectRefusesToStart("kvasir-model", {"--max-step-tokens=-1"}, {"--max-step-tokens", "65536"});
   ExpectRefusesToStart("kvasir-model", {"--kv-memory=2XB"}, {"--kv-memory", "xb"});
   ExpectRefusesToStart("kvasir-model", {"--kv-memory=-1"}, {"--kv-memory"});
   ExpectRefusesToStart("kvasir-model", {"--kv-memory=16EiB"}, {"--kv-memory"});

@@ -84,6 +84,9 @@ cudaError_t RequireDevice() {
     case Device::Presence::kPresent:
       break;
   }
+  if (CurrentDevice().driver_version / 1000 < kRuntimeVersion / 1000) {
+    return SetError(cudaErrorInsufficientDriver);
+  }
   return cudaSuccess;
 }
 

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <vector>
 
 #include "tests/simt/block.h"
 #include "tests/simt/device.h"
@@ -38,11 +39,21 @@ struct State {
   Allocations pinned;
   Allocations poisoned;
   size_t device_bytes = 0;
-  int open = 0;  // DeviceAccess objects
+  int open = 0;      // DeviceAccess objects
+  int to_fail = -1;  // allocations until the first that fails; negative: none will
 };
 State& TheState() {
   static State& state = *new State;
   return state;
+}
+
+// Whether the allocation that is asked for now is to fail.
+bool Fails(State& state) {
+  if (state.to_fail > 0)
+    --state.to_fail;
+  else if (state.to_fail == 0)
+    return true;
+  return false;
 }
 
 // The allocation that holds p, or whose end p is.
@@ -82,6 +93,21 @@ void InitializeOnce(State& state) {
   sigaction(SIGSEGV, &action, nullptr);
 }
 
+// Pages whose bytes all have one value, to be mapped again and again: a file of them.
+constexpr size_t kPatternBytes = size_t{16} << 20;
+int PatternFile(int value) {
+  static int files[256] = {};
+  int& file = files[value & 0xff];
+  if (file != 0) return file;
+  file = memfd_create("simt pattern", 0);
+  const std::vector<char> pattern(kPatternBytes, static_cast<char>(value));
+  if (file < 0 || write(file, pattern.data(), pattern.size()) != ssize_t(pattern.size())) {
+    std::perror("pages of device memory");
+    std::abort();
+  }
+  return file;
+}
+
 // The pages of an allocation: its last byte, rounded up to the alignment, is the last of a page,
 // and no page follows that one.
 struct Pages {
@@ -102,9 +128,9 @@ char* Allocate(State& state, size_t bytes) {
   state.used += all + kPage;
   if (mprotect(begin, all, PROT_READ | PROT_WRITE) != 0) return nullptr;
   char* const data = begin + all - slot;
-  std::memset(data, 0xff, slot);
-  PoisonMemory(begin, all);
-  UnpoisonMemory(data, bytes);
+  Fill(data, 0xff, slot);
+  PoisonMemory(begin, data - begin);
+  PoisonMemory(data + bytes, slot - bytes);
   return data;
 }
 
@@ -124,8 +150,35 @@ void Free(const char* data, size_t bytes) {
   observe::Forget(pages.begin, pages.bytes);
   madvise(pages.begin, pages.bytes, MADV_DONTNEED);
   mprotect(pages.begin, pages.bytes, PROT_NONE);
-  PoisonMemory(pages.begin, pages.bytes);
+  PoisonMemory(pages.begin, std::min(pages.bytes, kClosedBytes));  // none can be touched
 }
+
+}  // namespace
+
+void Fill(char* begin, int value, size_t bytes) {
+  constexpr size_t kLarge = size_t{64} << 20;
+  if (bytes < kLarge) {
+    std::memset(begin, value, bytes);
+    return;
+  }
+  const auto address = reinterpret_cast<uintptr_t>(begin);
+  const size_t before = RoundUp(address, kPage) - address;
+  std::memset(begin, value, before);
+  size_t left = bytes - before;
+  for (char* to = begin + before; left >= kPage;) {
+    const size_t some = std::min(left / kPage * kPage, kPatternBytes);
+    if (mmap(to, some, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+             PatternFile(value), 0) == MAP_FAILED) {
+      std::perror("pages of device memory");
+      std::abort();
+    }
+    to += some;
+    left -= some;
+  }
+  std::memset(begin + bytes - left, value, left);
+}
+
+namespace {
 
 void Open(const State& state) {
   if (!kCanPoison) return;
@@ -188,6 +241,11 @@ void Unpoison(const void* begin) {
   state.poisoned.erase(found);
 }
 
+extern "C" void simt_fail_allocation(int others) {
+  std::lock_guard lock(Lock());
+  TheState().to_fail = others;
+}
+
 Statistics ReadStatistics() {
   std::lock_guard lock(Lock());
   Statistics statistics = TheStatistics();
@@ -209,7 +267,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
   if (bytes == 0) return cudaSuccess;
   simt::State& state = simt::TheState();
   simt::InitializeOnce(state);
-  if (bytes > simt::CurrentDevice().memory - state.device_bytes) {
+  if (simt::Fails(state) || bytes > simt::CurrentDevice().memory - state.device_bytes) {
     return SetError(cudaErrorMemoryAllocation);
   }
   const simt::DeviceAccess access;
@@ -242,7 +300,8 @@ cudaError_t cudaMallocHost(void** data, size_t bytes) {
   if (const cudaError_t error = simt::RequireDevice(); error != cudaSuccess) return error;
   std::lock_guard lock(Lock());
   if (simt::AnyCapture()) return SetError(cudaErrorStreamCaptureUnsupported);
-  if (posix_memalign(data, simt::kAlignment, std::max<size_t>(bytes, 1)) != 0) {
+  if (simt::Fails(simt::TheState()) ||
+      posix_memalign(data, simt::kAlignment, std::max<size_t>(bytes, 1)) != 0) {
     return SetError(cudaErrorMemoryAllocation);
   }
   simt::TheState().pinned[static_cast<char*>(*data)] = bytes;

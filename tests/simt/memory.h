@@ -13,6 +13,9 @@ Place PlaceOf(const void* p);
 // Whether [p, p + bytes) lies in one allocation of its place; pageable memory is believed.
 bool IsWithin(const void* p, size_t bytes);
 
+// memset of device memory; takes no more of the host's than what is written there afterwards.
+void Fill(char* begin, int value, size_t bytes);
+
 // The addresses that device memory may have.
 Range DeviceRange();
 

@@ -87,38 +87,29 @@ TEST(SimtCopyTest, WantsTheRightDirectionAndBounds) {
   (void)cudaGetLastError();
 }
 
-TEST(SimtCopyTest, TakesRowsOfAMatrix) {
-  ForEachSchedule([] {
-    std::vector<int> host(4 * 8);
-    std::iota(host.begin(), host.end(), 0);
-    const DeviceArray<int> data(std::vector<int>(3 * 4, -1));
-    // Columns 2 to 4 of four rows, to rows of three.
-    ASSERT_EQ(cudaMemcpy2DAsync(data.get(), 12, host.data() + 2, 32, 12, 4, cudaMemcpyHostToDevice,
-                                nullptr),
-              cudaSuccess);
-    EXPECT_EQ(data.Read(), (std::vector<int>{2, 3, 4, 10, 11, 12, 18, 19, 20, 26, 27, 28}));
-  });
-}
-
-TEST(SimtCopyTest, TakesABoxOfABox) {
-  ForEachSchedule([] {
-    std::vector<int> host(3 * 2 * 4);  // three slices of two rows of four
-    std::iota(host.begin(), host.end(), 0);
-    const DeviceArray<int> data(std::vector<int>(2 * 2, -1));
-    cudaMemcpy3DParms copy = {};
-    copy.srcPtr = make_cudaPitchedPtr(host.data(), 16, 16, 2);
-    copy.srcPos = make_cudaPos(8, 1, 1);
-    copy.dstPtr = make_cudaPitchedPtr(data.get(), 8, 8, 1);
-    copy.extent = make_cudaExtent(8, 1, 2);
-    copy.kind = cudaMemcpyHostToDevice;
-    ASSERT_EQ(cudaMemcpy3DAsync(&copy), cudaSuccess);
-    EXPECT_EQ(data.Read(), (std::vector<int>{14, 15, 22, 23}));
-    copy.extent.height = 2;  // past the last row of a slice
-    EXPECT_EQ(cudaMemcpy3DAsync(&copy), cudaErrorInvalidValue);
-    copy.extent = make_cudaExtent(8, 1, 3);  // past the last slice
-    EXPECT_EQ(cudaMemcpy3DAsync(&copy), cudaErrorInvalidValue);
-    (void)cudaGetLastError();
-  });
+// Memory that is only filled takes none of the host's.
+TEST(SimtMemoryTest, LargeMemoryIsWhatItWasFilledWith) {
+  constexpr size_t kCount = size_t{9} << 28;  // ints: 9 GiB
+  simt::SetDevice({.memory = size_t{16} << 30});
+  int* data = nullptr;
+  ASSERT_EQ(cudaMalloc(&data, kCount * sizeof(int)), cudaSuccess);
+  const auto read = [&](size_t i) {
+    int value = 0;
+    EXPECT_EQ(cudaMemcpy(&value, data + i, sizeof(int), cudaMemcpyDeviceToHost), cudaSuccess);
+    return value;
+  };
+  for (const size_t i : {size_t{0}, kCount / 2 + 1, kCount - 1}) EXPECT_EQ(read(i), -1);
+  ASSERT_EQ(cudaMemset(data + 1, 0, (kCount - 2) * sizeof(int)), cudaSuccess);
+  for (const size_t i : {size_t{1}, kCount / 2 + 1, kCount - 2}) EXPECT_EQ(read(i), 0);
+  EXPECT_EQ(read(0), -1);
+  EXPECT_EQ(read(kCount - 1), -1);
+  const int seven = 7;
+  ASSERT_EQ(cudaMemcpy(data + kCount / 2, &seven, sizeof(int), cudaMemcpyHostToDevice),
+            cudaSuccess);
+  EXPECT_EQ(read(kCount / 2), 7);
+  EXPECT_EQ(read(kCount / 2 + 1), 0);
+  EXPECT_EQ(cudaFree(data), cudaSuccess);
+  simt::SetDevice({});
 }
 
 TEST(SimtCopyTest, FillsBytes) {

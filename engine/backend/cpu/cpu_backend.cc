@@ -147,7 +147,7 @@ absl::Status CpuBackend::AllocateKv(int layers, int num_blocks) {
 KvLayer CpuBackend::Kv(int layer) {
   KVASIR_CHECK(layer >= 0 && layer < kv_layers_);
   const size_t layer_bytes = size_t(kv_blocks_) * layout_.block_bytes();
-  return {static_cast<char*>(kv_->data()) + layer * layer_bytes, kv_blocks_};
+  return {static_cast<char*>(kv_->data()) + layer * layer_bytes, kv_blocks_, layout_.block_bytes()};
 }
 
 const DeviceBatch& CpuBackend::Stage(const Batch& batch) {

@@ -21,7 +21,7 @@ class KeyValueStream {
   __device__ __forceinline__ KeyValueStream(const KvView& kv, const int* table, int kv_head,
                                             int first_key, int end_key, bf16* shared)
       : data_(kv.data + kv_head * 2 * kBlockValues),
-        block_stride_(kv.kv_heads * 2 * kBlockValues),
+        block_stride_(kv.block_stride),
         table_(table),
         end_key_(end_key),
         shared_(shared) {

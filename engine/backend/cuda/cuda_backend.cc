@@ -26,9 +26,10 @@ constexpr char kArithmeticVersion[] = "1";
 
 class CudaBackend : public Backend {
  public:
-  // `api`: null where cuBLASLt is not to be used.
-  CudaBackend(const GpuBackendOptions& options, const Device& device, const CublasLtApi* api);
+  CudaBackend(const GpuBackendOptions& options, const Device& device);
   ~CudaBackend() override;
+  // Allocates what does not depend on weights. `api`: null where cuBLASLt is not to be used.
+  absl::Status Start(const CublasLtApi* api);
 
   std::string device() const override { return device_.name; }
   std::string numerics() const override {
@@ -38,7 +39,7 @@ class CudaBackend : public Backend {
   DType activation_dtype() const override { return DType::kBf16; }
   void UseThisThread() override { CheckCuda(cudaSetDevice(device_.index), "choosing the GPU"); }
 
-  std::unique_ptr<Buffer> Allocate(size_t bytes) override { return memory_.Allocate(bytes); }
+  std::unique_ptr<Buffer> Allocate(size_t bytes) override { return memory_.TryAllocate(bytes); }
   PackedWeight Pack(std::span<const HostMatrix> parts) override;
   PackedWeight PackGateUp(const HostMatrix& gate, const HostMatrix& up) override;
   std::unique_ptr<Buffer> UploadVector(const HostMatrix& vector) override;
@@ -52,7 +53,7 @@ class CudaBackend : public Backend {
   size_t KvBlockBytes(int layers) const override { return layers * BlockBytes(); }
   const DeviceBatch& Stage(const Batch& batch) override;
   void Run(const Batch& batch, Forward forward) override;
-  void Prepare(Forward forward) override;
+  absl::Status Prepare(Forward forward) override;
 
   void Embed(Tensor x, const PackedWeight& table, const DeviceBatch& batch) override;
   void AddRmsNorm(Tensor out, Tensor residual, Tensor x, Tensor w, float eps) override;
@@ -78,12 +79,16 @@ class CudaBackend : public Backend {
     return size_t{2} * shape_.kv_heads * kBlockTokens * shape_.head_dim * sizeof(bf16);
   }
   KvView View(KvLayer kv) const {
-    return {static_cast<bf16*>(kv.data), shape_.kv_heads, shape_.head_dim};
+    return {static_cast<bf16*>(kv.data), shape_.kv_heads, shape_.head_dim,
+            static_cast<int>(kv.block_stride / sizeof(bf16))};
   }
-  // One block of all layers in the pool, or in the host's memory.
-  cudaMemcpy3DParms HostCopy(int pool_block, int host_block, bool to_host) const;
-  void CopyInPool(int from, int to);
-  void UploadRopeTables(int max_positions);
+  // A block of all layers, in the pool or in the host's memory.
+  char* BlockAt(const Buffer& blocks, int block) const {
+    const size_t bytes = KvBlockBytes(kv_layers_);
+    KVASIR_CHECK(block >= 0 && (block + 1) * bytes <= blocks.bytes());
+    return static_cast<char*>(blocks.data()) + block * bytes;
+  }
+  absl::Status UploadRopeTables();
   void TuneMatmul(Forward forward);
 
   const AttentionShape shape_;
@@ -102,7 +107,7 @@ class CudaBackend : public Backend {
   std::unique_ptr<Buffer> cos_, sin_;                // [T, D / 2]
   std::unique_ptr<Buffer> partial_;                  // states of attention's parts
   std::unique_ptr<Buffer> tickets_;
-  std::unique_ptr<Buffer> kv_;             // [layers, num_blocks, BlockBytes()]
+  std::unique_ptr<Buffer> kv_;             // [blocks, layers, BlockBytes()]
   std::unique_ptr<PinnedBuffer> host_kv_;  // [blocks, layers, BlockBytes()]
   int64_t workspace_ = 0;                  // of the model, planned and not allocated yet
   int kv_layers_ = 0;
@@ -115,8 +120,7 @@ cudaStream_t NewStream() {
   return stream;
 }
 
-CudaBackend::CudaBackend(const GpuBackendOptions& options, const Device& device,
-                         const CublasLtApi* api)
+CudaBackend::CudaBackend(const GpuBackendOptions& options, const Device& device)
     : shape_(options.attention),
       device_(device),
       limits_(LimitsOf(options)),
@@ -124,15 +128,24 @@ CudaBackend::CudaBackend(const GpuBackendOptions& options, const Device& device,
       room_(RoomOf(options, device)),
       memory_(device.total_memory, options.memory_fraction),
       stream_(NewStream()),
-      staging_(limits_, grid_, room_, memory_),
-      sample_(limits_.logits, options.vocab, memory_),
-      matmul_(api, memory_),
-      cos_(memory_.Allocate(size_t(limits_.tokens) * shape_.head_dim / 2 * sizeof(float))),
-      sin_(memory_.Allocate(size_t(limits_.tokens) * shape_.head_dim / 2 * sizeof(float))),
-      partial_(memory_.Allocate(room_.partial_bytes(grid_))),
-      tickets_(memory_.Allocate(size_t(room_.tickets) * shape_.kv_heads * sizeof(unsigned))) {
+      staging_(limits_, grid_, room_),
+      sample_(limits_.logits, options.vocab) {
   upload_.emplace(stream_);
-  UploadRopeTables(limits_.max_positions);
+}
+
+absl::Status CudaBackend::Start(const CublasLtApi* api) {
+  absl::Status status = staging_.Allocate(memory_);
+  if (status.ok()) status = sample_.Allocate(memory_);
+  if (status.ok()) status = matmul_.Start(api, memory_);
+  if (status.ok()) status = upload_->Allocate();
+  const size_t angles = size_t(limits_.tokens) * shape_.head_dim / 2 * sizeof(float);
+  const size_t tickets = size_t(room_.tickets) * shape_.kv_heads * sizeof(unsigned);
+  if (status.ok()) status = memory_.Allocate(angles, "rotary embedding", cos_);
+  if (status.ok()) status = memory_.Allocate(angles, "rotary embedding", sin_);
+  if (status.ok()) status = memory_.Allocate(room_.partial_bytes(grid_), "attention", partial_);
+  if (status.ok()) status = memory_.Allocate(tickets, "attention", tickets_);
+  if (status.ok()) status = UploadRopeTables();
+  return status;
 }
 
 CudaBackend::~CudaBackend() {
@@ -141,31 +154,35 @@ CudaBackend::~CudaBackend() {
   (void)cudaStreamDestroy(stream_);
 }
 
-void CudaBackend::UploadRopeTables(int max_positions) {
+absl::Status CudaBackend::UploadRopeTables() {
   RopeTable angles(shape_.rope_theta, shape_.head_dim);
   static_assert(RopeTable::kFine == kRopeFine);
-  const auto upload = [this](const std::vector<RopeTable::Angle>& table) {
+  const auto upload = [this](const std::vector<RopeTable::Angle>& table,
+                             std::unique_ptr<Buffer>& to) {
     static_assert(sizeof(RopeTable::Angle) == sizeof(double2));
-    std::unique_ptr<Buffer> buffer = memory_.Allocate(table.size() * sizeof(double2));
-    Write(buffer->data(), table.data(), buffer->bytes());
-    return buffer;
+    absl::Status status = memory_.Allocate(table.size() * sizeof(double2), "rotary embedding", to);
+    if (status.ok()) Write(to->data(), table.data(), to->bytes());
+    return status;
   };
-  rope_coarse_ = upload(angles.CoarseUpTo(max_positions));
-  rope_fine_ = upload(angles.fine());
+  absl::Status status = upload(angles.CoarseUpTo(limits_.max_positions), rope_coarse_);
+  return status.ok() ? upload(angles.fine(), rope_fine_) : status;
 }
 
 // --- memory -----------------------------------------------------------------------------------
 
 absl::Status CudaBackend::Plan(const MemoryPlan& plan) {
   const int64_t available = memory_.available();
-  const int64_t needed = plan.weights + plan.workspace + plan.kv;
+  const int64_t weights = DeviceMemory::Taken(plan.weights);
+  const int64_t workspace = DeviceMemory::Taken(plan.workspace);
+  const int64_t kv = DeviceMemory::Taken(plan.kv);
+  const int64_t needed = weights + workspace + kv;
   if (needed > available) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the model needs ", needed, " bytes of GPU memory (weights ", plan.weights,
-        ", activations ", plan.workspace, ", --kv-memory ", plan.kv, "), and ", available,
-        " are left of GPU ", device_.index, " under --gpu-memory-fraction"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the model needs ", needed, " bytes of GPU memory (weights ", weights,
+                     ", activations ", workspace, ", --kv-memory ", kv, "), and ", available,
+                     " are left of GPU ", device_.index, " under --gpu-memory-fraction"));
   }
-  workspace_ = plan.workspace;
+  workspace_ = workspace;
   return absl::OkStatus();
 }
 
@@ -174,8 +191,8 @@ PackedWeight CudaBackend::Pack(std::span<const HostMatrix> parts) {
   packed.dtype = DType::kBf16;
   packed.cols = parts[0].cols;
   for (const HostMatrix& part : parts) packed.rows += part.rows;
-  packed.data = memory_.Allocate(size_t(packed.rows) * packed.cols * sizeof(bf16));
-  upload_->Stack(parts, packed.data->data());
+  packed.data = memory_.TryAllocate(size_t(packed.rows) * packed.cols * sizeof(bf16));
+  if (packed.data != nullptr) upload_->Stack(parts, packed.data->data());
   return packed;
 }
 
@@ -184,21 +201,21 @@ PackedWeight CudaBackend::PackGateUp(const HostMatrix& gate, const HostMatrix& u
   packed.dtype = DType::kBf16;
   packed.cols = gate.cols;
   packed.rows = 2 * gate.rows;
-  packed.data = memory_.Allocate(size_t(packed.rows) * packed.cols * sizeof(bf16));
-  upload_->Interleave(gate, up, packed.data->data());
+  packed.data = memory_.TryAllocate(size_t(packed.rows) * packed.cols * sizeof(bf16));
+  if (packed.data != nullptr) upload_->Interleave(gate, up, packed.data->data());
   return packed;
 }
 
 std::unique_ptr<Buffer> CudaBackend::UploadVector(const HostMatrix& vector) {
   std::unique_ptr<Buffer> buffer =
-      memory_.Allocate(size_t(vector.rows) * vector.cols * sizeof(float));
-  upload_->Vector(vector, buffer->data());
+      memory_.TryAllocate(size_t(vector.rows) * vector.cols * sizeof(float));
+  if (buffer != nullptr) upload_->Vector(vector, buffer->data());
   return buffer;
 }
 
 absl::Status CudaBackend::AllocateKv(int layers, int num_blocks) {
   KVASIR_CHECK(kv_ == nullptr && layers > 0 && num_blocks > 0);
-  const size_t bytes = size_t(layers) * num_blocks * BlockBytes();
+  const size_t bytes = num_blocks * KvBlockBytes(layers);
   if (static_cast<int64_t>(bytes) <= DefaultKvMemory()) kv_ = memory_.TryAllocate(bytes);
   if (kv_ == nullptr) {
     return absl::ResourceExhaustedError(
@@ -212,7 +229,8 @@ absl::Status CudaBackend::AllocateKv(int layers, int num_blocks) {
 
 KvLayer CudaBackend::Kv(int layer) {
   KVASIR_CHECK(layer >= 0 && layer < kv_layers_);
-  return {static_cast<char*>(kv_->data()) + size_t(layer) * kv_blocks_ * BlockBytes(), kv_blocks_};
+  return {static_cast<char*>(kv_->data()) + layer * BlockBytes(), kv_blocks_,
+          KvBlockBytes(kv_layers_)};
 }
 
 absl::Status CudaBackend::AllocateHostKv(int num_blocks) {
@@ -220,67 +238,30 @@ absl::Status CudaBackend::AllocateHostKv(int num_blocks) {
   CheckCuda(cudaStreamSynchronize(stream_), "copying KV blocks");
   host_kv_.reset();
   if (num_blocks == 0) return absl::OkStatus();
-  const size_t bytes = num_blocks * KvBlockBytes(kv_layers_);
-  host_kv_ = PinnedBuffer::TryAllocate(bytes);
-  if (host_kv_ == nullptr) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the driver has no ", bytes, " bytes of page-locked memory"));
-  }
-  return absl::OkStatus();
+  return PinnedBuffer::Allocate(num_blocks * KvBlockBytes(kv_layers_), "K and V", host_kv_);
 }
 
 void CudaBackend::CopyBlocks(std::span<const BlockCopy> copies) {
+#if defined(BUG_STEP_COPY_ONE_LAYER)
+  const size_t bytes = BlockBytes();  // planted: a fork's other layers stay as they were
+#else
+  const size_t bytes = KvBlockBytes(kv_layers_);
+#endif
   for (const auto& [from, to, way] : copies) {
-    if (way == BlockCopy::Way::kInPool) {
-      CopyInPool(from, to);
-      continue;
-    }
     const bool to_host = way == BlockCopy::Way::kToHost;
-    const cudaMemcpy3DParms copy =
-        to_host ? HostCopy(from, to, to_host) : HostCopy(to, from, to_host);
+    const bool from_host = way == BlockCopy::Way::kFromHost;
 #if defined(BUG_STEP_SAVE_STREAM)
     // planted: nothing keeps the step from writing a block that is being saved
     cudaStream_t stream = to_host ? nullptr : stream_;
 #else
     cudaStream_t stream = stream_;
 #endif
-    CheckCuda(cudaMemcpy3DAsync(&copy, stream), "copying KV blocks to and from the host");
-  }
-}
-
-// One copy for all layers: a box one block wide and high and as deep as there are layers. Only the
-// distance from block to block counts as its pitch, which is limited; that from layer to layer does
-// not.
-cudaMemcpy3DParms CudaBackend::HostCopy(int pool_block, int host_block, bool to_host) const {
-  const size_t block = BlockBytes();
-  const size_t all = KvBlockBytes(kv_layers_);
-  KVASIR_CHECK(pool_block >= 0 && pool_block < kv_blocks_ && host_block >= 0 &&
-               host_kv_ != nullptr && (host_block + 1) * all <= host_kv_->bytes());
-  const cudaPitchedPtr pool = make_cudaPitchedPtr(kv_->data(), block, block, kv_blocks_);
-  const cudaPos pool_at = make_cudaPos(0, pool_block, 0);
-  char* const host_data = static_cast<char*>(host_kv_->data()) + host_block * all;
-  const cudaPitchedPtr host = make_cudaPitchedPtr(host_data, block, block, 1);
-  cudaMemcpy3DParms copy = {};
-  copy.srcPtr = to_host ? pool : host;
-  copy.dstPtr = to_host ? host : pool;
-  (to_host ? copy.srcPos : copy.dstPos) = pool_at;
-  copy.extent = make_cudaExtent(block, 1, kv_layers_);
-  copy.kind = to_host ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice;
-  return copy;
-}
-
-void CudaBackend::CopyInPool(int from, int to) {
-#if defined(BUG_STEP_COPY_ONE_LAYER)
-  const int layers = 1;  // planted: a fork's other layers stay as they were
-#else
-  const int layers = kv_layers_;
-#endif
-  // Layer by layer: from one to the next is more than the pitch that a copy of several rows may
-  // have.
-  for (int layer = 0; layer < layers; ++layer) {
-    char* const blocks = static_cast<char*>(Kv(layer).data);
-    CheckCuda(cudaMemcpyAsync(blocks + to * BlockBytes(), blocks + from * BlockBytes(),
-                              BlockBytes(), cudaMemcpyDeviceToDevice, stream_),
+    CheckCuda(cudaMemcpyAsync(BlockAt(to_host ? *host_kv_ : *kv_, to),
+                              BlockAt(from_host ? *host_kv_ : *kv_, from), bytes,
+                              to_host     ? cudaMemcpyDeviceToHost
+                              : from_host ? cudaMemcpyHostToDevice
+                                          : cudaMemcpyDeviceToDevice,
+                              stream),
               "copying KV blocks");
   }
 }
@@ -323,7 +304,7 @@ void CudaBackend::Run(const Batch& batch, Forward forward) {
   forward(staging_.batch());
 }
 
-void CudaBackend::Prepare(Forward forward) {
+absl::Status CudaBackend::Prepare(Forward forward) {
   CheckCuda(cudaStreamSynchronize(stream_), "loading the model");
   upload_.reset();
   workspace_ = 0;
@@ -339,8 +320,10 @@ void CudaBackend::Prepare(Forward forward) {
 #if !defined(BUG_GRAPH_WITHOUT_ATTENTION)  // planted: it is recorded as this step needs it
     staging_.ExpectDecodeTiles();
 #endif
-    graphs_.Record(rows, stream_, [&] { forward(staging_.batch()); });
+    const absl::Status recorded = graphs_.Record(rows, stream_, [&] { forward(staging_.batch()); });
+    if (!recorded.ok()) return recorded;
   }
+  return absl::OkStatus();
 }
 
 // Every product of the model once, for every power of two of rows; the values do not matter.
@@ -470,7 +453,7 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const GpuBackendOptio
         "GPU ", device->index, " (", device->name, ", compute capability ", device->major, ".",
         device->minor, ") cannot run this build's kernels: ", cudaGetErrorString(error)));
   }
-  const int64_t needed = FixedBytes(options, *device);
+  const int64_t needed = DeviceMemory::Taken(FixedBytes(options, *device));
   const int64_t available = DeviceMemory(device->total_memory, options.memory_fraction).available();
   if (needed > available) {
     return absl::ResourceExhaustedError(absl::StrCat("GPU ", device->index, " has ", available,
@@ -478,7 +461,9 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const GpuBackendOptio
                                                      "--gpu-memory-fraction, and ",
                                                      needed, " are the least"));
   }
-  return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(options, *device, library));
+  auto backend = std::make_unique<CudaBackend>(options, *device);
+  if (absl::Status started = backend->Start(library); !started.ok()) return started;
+  return backend;
 }
 
 }  // namespace kvasir::cuda

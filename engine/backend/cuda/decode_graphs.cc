@@ -1,5 +1,6 @@
 #include "engine/backend/cuda/decode_graphs.h"
 
+#include "absl/strings/str_cat.h"
 #include "engine/backend/cuda/device.h"
 
 namespace kvasir::cuda {
@@ -21,15 +22,23 @@ DecodeGraphs::~DecodeGraphs() {
   for (const auto& [rows, graph] : graphs_) (void)cudaGraphExecDestroy(graph);
 }
 
-void DecodeGraphs::Record(int rows, cudaStream_t stream, absl::FunctionRef<void()> enqueue) {
+absl::Status DecodeGraphs::Record(int rows, cudaStream_t stream,
+                                  absl::FunctionRef<void()> enqueue) {
   cudaGraph_t graph = nullptr;
   CheckCuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording a step");
   enqueue();
   CheckCuda(cudaStreamEndCapture(stream, &graph), "recording a step");
   cudaGraphExec_t executable = nullptr;
-  CheckCuda(cudaGraphInstantiate(&executable, graph, 0), "recording a step");
+  const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
   CheckCuda(cudaGraphDestroy(graph), "recording a step");
+  if (error == cudaErrorMemoryAllocation) {
+    (void)cudaGetLastError();
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the GPU has no memory for a recorded step of ", rows, " rows"));
+  }
+  CheckCuda(error, "recording a step");
   graphs_[rows] = executable;
+  return absl::OkStatus();
 }
 
 bool DecodeGraphs::Launch(int rows, cudaStream_t stream) const {

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 
 namespace kvasir::cuda {
 
@@ -23,8 +24,9 @@ class DecodeGraphs {
   DecodeGraphs(const DecodeGraphs&) = delete;
   DecodeGraphs& operator=(const DecodeGraphs&) = delete;
 
-  // Records what `enqueue` puts on the stream; nothing is run.
-  void Record(int rows, cudaStream_t stream, absl::FunctionRef<void()> enqueue);
+  // Records what `enqueue` puts on the stream; nothing is run. RESOURCE_EXHAUSTED where the device
+  // has no memory for it.
+  absl::Status Record(int rows, cudaStream_t stream, absl::FunctionRef<void()> enqueue);
   // False: nothing has been recorded for so many rows.
   bool Launch(int rows, cudaStream_t stream) const;
 

@@ -5,7 +5,6 @@
 #include <cstdlib>
 
 #include "absl/strings/str_cat.h"
-#include "engine/check.h"
 
 namespace kvasir::cuda {
 namespace {
@@ -25,7 +24,30 @@ void CheckCuda(cudaError_t error, const char* what) {
   std::abort();
 }
 
+namespace {
+
+std::string CudaVersion(int version) {
+  return absl::StrCat(version / 1000, ".", version % 1000 / 10);
+}
+
+// Whatever the driver is asked for when it is missing or too old, the answer is the same.
+absl::Status CheckDriver() {
+  int driver = 0;  // the newest CUDA that it supports
+  int runtime = 0;
+  (void)cudaDriverGetVersion(&driver);
+  (void)cudaRuntimeGetVersion(&runtime);
+  if (driver == 0) return absl::NotFoundError("no GPU: no NVIDIA driver");
+  // A driver serves all minor versions of its CUDA.
+  if (driver / 1000 >= runtime / 1000) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat("no GPU: the NVIDIA driver is for CUDA ",
+                                          CudaVersion(driver), ", and this build needs one for ",
+                                          CudaVersion(runtime / 1000 * 1000), " or later"));
+}
+
+}  // namespace
+
 absl::StatusOr<Device> OpenDevice(int index) {
+  if (absl::Status driver = CheckDriver(); !driver.ok()) return driver;
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0) {
@@ -84,6 +106,12 @@ int64_t DeviceMemory::Taken(size_t bytes) {
   return static_cast<int64_t>((bytes + unit - 1) / unit * unit);
 }
 
+int64_t DeviceMemory::Taken(std::span<const size_t> bytes) {
+  int64_t all = int64_t{2} << 20;  // a piece that small ones have begun
+  for (const size_t each : bytes) all += Taken(each);
+  return all;
+}
+
 std::unique_ptr<Buffer> DeviceMemory::TryAllocate(size_t bytes) {
   void* data = nullptr;
   const size_t size = std::max<size_t>(bytes, 1);
@@ -99,10 +127,11 @@ std::unique_ptr<Buffer> DeviceMemory::TryAllocate(size_t bytes) {
   return std::make_unique<DeviceBuffer>(data, bytes, *this);
 }
 
-std::unique_ptr<Buffer> DeviceMemory::Allocate(size_t bytes) {
-  std::unique_ptr<Buffer> buffer = TryAllocate(bytes);
-  KVASIR_CHECK(buffer != nullptr);
-  return buffer;
+absl::Status DeviceMemory::Allocate(size_t bytes, const char* use, std::unique_ptr<Buffer>& to) {
+  to = TryAllocate(bytes);
+  if (to != nullptr) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the GPU has no ", bytes, " bytes of memory for ", use));
 }
 
 int64_t DeviceMemory::available() const {
@@ -113,17 +142,18 @@ int64_t DeviceMemory::available() const {
                            std::min(static_cast<int64_t>(free) - reserve_, budget_ - allocated_));
 }
 
-PinnedBuffer::PinnedBuffer(size_t bytes) : Buffer(nullptr, bytes) {
-  CheckCuda(cudaMallocHost(&data_, std::max<size_t>(bytes, 1)), "allocating page-locked memory");
-}
-
-std::unique_ptr<PinnedBuffer> PinnedBuffer::TryAllocate(size_t bytes) {
+absl::Status PinnedBuffer::Allocate(size_t bytes, const char* use,
+                                    std::unique_ptr<PinnedBuffer>& to) {
   void* data = nullptr;
-  if (cudaMallocHost(&data, std::max<size_t>(bytes, 1)) != cudaSuccess) {
+  const cudaError_t error = cudaMallocHost(&data, std::max<size_t>(bytes, 1));
+  if (error != cudaSuccess) {
     (void)cudaGetLastError();  // it would be reported once more by the next launch
-    return nullptr;
+    return absl::ResourceExhaustedError(absl::StrCat("the driver has no ", bytes,
+                                                     " bytes of page-locked memory for ", use, ": ",
+                                                     cudaGetErrorString(error)));
   }
-  return std::unique_ptr<PinnedBuffer>(new PinnedBuffer(data, bytes));
+  to.reset(new PinnedBuffer(data, bytes));
+  return absl::OkStatus();
 }
 
 PinnedBuffer::~PinnedBuffer() { (void)cudaFreeHost(data_); }

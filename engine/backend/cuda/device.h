@@ -7,8 +7,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/backend/backend.h"
 
@@ -28,21 +30,22 @@ struct Device {
 };
 
 // Makes the device this thread's own. NOT_FOUND: no driver, or no such device, or the driver is
-// older than this build needs. FAILED_PRECONDITION: compute capability below 8.0.
+// older than this build's toolkit needs. FAILED_PRECONDITION: compute capability below 8.0.
 absl::StatusOr<Device> OpenDevice(int index);
 
 // All the memory that the backend has on its device, counted against a budget. The device gives it
-// out in large pieces, and takes some for code and graphs itself.
+// out in large pieces, and takes some itself: for code, cuBLASLt's among it, and for graphs.
 class DeviceMemory {
  public:
   DeviceMemory(int64_t total, double fraction);
-  // What an allocation takes.
+  // What allocations take.
   static int64_t Taken(size_t bytes);
+  static int64_t Taken(std::span<const size_t> bytes);
 
   // Zero bytes, 256-byte aligned. Null where the device has not got them.
   std::unique_ptr<Buffer> TryAllocate(size_t bytes);
-  // For what has been planned. CHECKs.
-  std::unique_ptr<Buffer> Allocate(size_t bytes);
+  // The same as RESOURCE_EXHAUSTED, which names the use.
+  absl::Status Allocate(size_t bytes, const char* use, std::unique_ptr<Buffer>& to);
 
   // Bytes that could be had now, by the budget and by the device.
   int64_t available() const;
@@ -58,9 +61,8 @@ class DeviceMemory {
 // Page-locked host memory, which copies to the device read while the host goes on.
 class PinnedBuffer : public Buffer {
  public:
-  explicit PinnedBuffer(size_t bytes);
-  // Null where the driver has not got it.
-  static std::unique_ptr<PinnedBuffer> TryAllocate(size_t bytes);
+  // RESOURCE_EXHAUSTED, naming the use, where the driver has not got it.
+  static absl::Status Allocate(size_t bytes, const char* use, std::unique_ptr<PinnedBuffer>& to);
   ~PinnedBuffer() override;
 
  private:

@@ -6,14 +6,16 @@
 
 namespace kvasir::cuda {
 
-GpuMatmul::GpuMatmul(const CublasLtApi* api, DeviceMemory& memory) {
-  if (api == nullptr) return;
-  workspace_ = memory.Allocate(kWorkspaceBytes);
+absl::Status GpuMatmul::Start(const CublasLtApi* api, DeviceMemory& memory) {
+  if (api == nullptr) return absl::OkStatus();
+  const absl::Status allocated = memory.Allocate(kWorkspaceBytes, "cuBLASLt", workspace_);
+  if (!allocated.ok()) return allocated;
   absl::StatusOr<std::unique_ptr<CublasLtMatmul>> library =
       CublasLtMatmul::Create(*api, workspace_->data(), kWorkspaceBytes);
-  if (!library.ok()) return;  // our own kernel multiplies everything
+  if (!library.ok()) return absl::OkStatus();
   library_ = *std::move(library);
   numerics_ = absl::StrCat("cublaslt-", api->version(), "-timed");
+  return absl::OkStatus();
 }
 
 void GpuMatmul::StartTuning(void* evictor, size_t bytes) {

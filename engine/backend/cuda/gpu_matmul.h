@@ -20,8 +20,8 @@ class GpuMatmul {
  public:
   static constexpr size_t kWorkspaceBytes = size_t{32} << 20;
 
-  // `api`: null where cuBLASLt is not to be used.
-  GpuMatmul(const CublasLtApi* api, DeviceMemory& memory);
+  // Where there is no `api`, or it does not start, our own kernel multiplies everything.
+  absl::Status Start(const CublasLtApi* api, DeviceMemory& memory);
 
   // Part of what a session's bits depend on: "own"; or "cublaslt-", its version and "-timed", where
   // they depend on algorithms that were timed at start-up, too.

@@ -52,11 +52,13 @@ inline constexpr int kRopeFine = 256;
 cudaError_t RopeAngles(float* cos, float* sin, const int* positions, const double2* coarse,
                        const double2* fine, int rows, int half, cudaStream_t stream);
 
-// Where one layer's K and V lie: [blocks][K][2: K, V][kBlockTokens][D].
+// Where one layer's K and V lie: [blocks][K][2: K, V][kBlockTokens][D], the other layers' of a
+// block between those of two blocks.
 struct KvView {
   bf16* data = nullptr;
-  int kv_heads = 0;  // K
-  int head_dim = 0;  // D
+  int kv_heads = 0;      // K
+  int head_dim = 0;      // D
+  int block_stride = 0;  // values from one block to the next
 };
 
 // Per head of q and k: RMSNorm over D with its weights, rotation at the row's position (Su et al.

@@ -1,6 +1,8 @@
 #include "engine/backend/cuda/model_limits.h"
 
 #include <cstddef>
+#include <cstdint>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "engine/backend/cuda/gpu_matmul.h"
@@ -32,6 +34,11 @@ absl::Status CheckModel(const GpuBackendOptions& options) {
   }
   if (options.vocab > kMaxVocab) return refuse("vocab_size", options.vocab, "at most 262144");
   if (options.hidden % 8 != 0) return refuse("hidden_size", options.hidden, "multiples of 8");
+  // KvView counts values in ints.
+  if (int64_t{2} * options.layers * shape.kv_heads * kBlockTokens * shape.head_dim >
+      std::numeric_limits<int>::max()) {
+    return refuse("num_hidden_layers", options.layers, "K and V below 2^31 values a block");
+  }
   if (options.ffn % 8 != 0) return refuse("intermediate_size", options.ffn, "multiples of 8");
   return absl::OkStatus();
 }
@@ -53,21 +60,22 @@ AttentionRoom RoomOf(const GpuBackendOptions& options, const Device& device) {
                           options.max_sequences, options.max_positions, kMaxPartialBytes);
 }
 
-int64_t FixedBytes(const GpuBackendOptions& options, const Device& device) {
+std::vector<size_t> FixedBytes(const GpuBackendOptions& options, const Device& device) {
   const AttentionGrid grid = GridOf(options.attention, device);
   const AttentionRoom room = RoomOf(options, device);
-  const size_t angles = (size_t(options.max_positions) / kRopeFine + 1 + kRopeFine) *
-                        (options.attention.head_dim / 2) * sizeof(double2);
-  const size_t step_angles =
-      size_t(options.max_step_tokens) * options.attention.head_dim * sizeof(float);
-  const size_t tickets = size_t(room.tickets) * grid.kv_heads * sizeof(unsigned);
-  int64_t bytes = 0;
-  for (const size_t part :
-       {StepStaging::Bytes(LimitsOf(options), room),
-        SampleStaging::Bytes(options.max_logits, options.vocab), room.partial_bytes(grid),
-        GpuMatmul::kWorkspaceBytes, angles, step_angles, tickets}) {
-    bytes += DeviceMemory::Taken(part);
-  }
+  const size_t half = options.attention.head_dim / 2;
+  const size_t coarse = (size_t(options.max_positions) + kRopeFine - 1) / kRopeFine;
+  const size_t step_angles = options.max_step_tokens * half * sizeof(float);
+  std::vector<size_t> bytes = {StepStaging::Bytes(LimitsOf(options), room),
+                               room.partial_bytes(grid),
+                               size_t(room.tickets) * grid.kv_heads * sizeof(unsigned),
+                               coarse * half * sizeof(double2),
+                               kRopeFine * half * sizeof(double2),
+                               step_angles,
+                               step_angles};
+  if (!options.deterministic) bytes.push_back(GpuMatmul::kWorkspaceBytes);
+  const std::vector<size_t> sample = SampleStaging::Bytes(options.max_logits, options.vocab);
+  bytes.insert(bytes.end(), sample.begin(), sample.end());
   return bytes;
 }
 

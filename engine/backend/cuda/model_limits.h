@@ -1,7 +1,8 @@
 #ifndef KVASIR_ENGINE_BACKEND_CUDA_MODEL_LIMITS_H_
 #define KVASIR_ENGINE_BACKEND_CUDA_MODEL_LIMITS_H_
 
-#include <cstdint>
+#include <cstddef>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "engine/backend/cuda/attention_plan.h"
@@ -19,8 +20,8 @@ StepLimits LimitsOf(const GpuBackendOptions& options);
 AttentionGrid GridOf(const AttentionShape& shape, const Device& device);
 AttentionRoom RoomOf(const GpuBackendOptions& options, const Device& device);
 
-// Device memory that the backend takes when it is created, whatever the model's weights are.
-int64_t FixedBytes(const GpuBackendOptions& options, const Device& device);
+// Bytes of each buffer on the device that the backend allocates when it is created.
+std::vector<size_t> FixedBytes(const GpuBackendOptions& options, const Device& device);
 
 }  // namespace kvasir::cuda
 

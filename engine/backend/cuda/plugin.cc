@@ -8,7 +8,7 @@
 
 extern "C" __attribute__((visibility("default"))) const kvasir::Plugin* kvasir_plugin() {
   static constexpr kvasir::Plugin kPlugin = {
-      .version = kvasir::kPluginVersion,
+      .interface = kvasir::PluginInterface(KVASIR_PLUGIN_INTERFACE),
       .create = [](const kvasir::GpuBackendOptions& options,
                    std::unique_ptr<kvasir::Backend>& backend, std::string& error) {
         absl::StatusOr<std::unique_ptr<kvasir::Backend>> created =

@@ -104,9 +104,8 @@ __global__ void __launch_bounds__(kThreads)
 
 // Where token `slot`'s K (part 0) or V (1) of kv head `head` lies.
 __device__ __forceinline__ bf16* SlotOf(const KvView& kv, int slot, int head, int part) {
-  const size_t block = slot / kBlockTokens;
-  const size_t row = ((block * kv.kv_heads + head) * 2 + part) * kBlockTokens + slot % kBlockTokens;
-  return kv.data + row * kv.head_dim;
+  const int row = (head * 2 + part) * kBlockTokens + slot % kBlockTokens;  // of the block
+  return kv.data + size_t{1} * (slot / kBlockTokens) * kv.block_stride + row * kv.head_dim;
 }
 
 // D / 8 lanes a head; each holds 4 columns of the lower half and their partners of the upper.

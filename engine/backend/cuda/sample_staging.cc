@@ -34,24 +34,37 @@ SampleStaging::Layout SampleStaging::LayoutOf(int rows) {
   return layout;
 }
 
-size_t SampleStaging::Bytes(int rows, int vocab) {
-  return LayoutOf(rows).end + rows * (sizeof(SampleResult) + sizeof(int) * (size_t(vocab) + 1));
+// In the order of the buffers in Allocate.
+std::vector<size_t> SampleStaging::Bytes(int rows, int vocab) {
+  return {LayoutOf(rows).end, rows * sizeof(SampleResult), size_t(rows) * vocab * sizeof(int),
+          rows * sizeof(int)};
 }
 
-SampleStaging::SampleStaging(int rows, int vocab, DeviceMemory& memory)
-    : max_rows_(rows),
-      vocab_(vocab),
-      layout_(LayoutOf(rows)),
-      device_wishes_(memory.Allocate(layout_.end)),
-      device_results_(memory.Allocate(rows * sizeof(SampleResult))),
-      counts_(memory.Allocate(size_t(rows) * vocab * sizeof(int))),
-      sampled_buffer_(memory.Allocate(rows * sizeof(int))),
-      sampled_(static_cast<int*>(sampled_buffer_->data())) {
+SampleStaging::SampleStaging(int rows, int vocab)
+    : max_rows_(rows), vocab_(vocab), layout_(LayoutOf(rows)) {
   for (Slot& slot : slots_) {
-    slot.wishes = std::make_unique<PinnedBuffer>(layout_.end);
-    slot.results = std::make_unique<PinnedBuffer>(rows * sizeof(SampleResult));
     CheckCuda(cudaEventCreateWithFlags(&slot.done, cudaEventDisableTiming), "creating an event");
   }
+}
+
+absl::Status SampleStaging::Allocate(DeviceMemory& memory) {
+  constexpr char kUse[] = "sampling";
+  std::unique_ptr<Buffer>* const buffers[] = {&device_wishes_, &device_results_, &counts_,
+                                              &sampled_buffer_};
+  const std::vector<size_t> bytes = Bytes(max_rows_, vocab_);
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    const absl::Status status = memory.Allocate(bytes[i], kUse, *buffers[i]);
+    if (!status.ok()) return status;
+  }
+  sampled_ = static_cast<int*>(sampled_buffer_->data());
+  for (Slot& slot : slots_) {
+    absl::Status status = PinnedBuffer::Allocate(layout_.end, kUse, slot.wishes);
+    if (status.ok()) {
+      status = PinnedBuffer::Allocate(max_rows_ * sizeof(SampleResult), kUse, slot.results);
+    }
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
 SampleStaging::~SampleStaging() {

@@ -24,8 +24,10 @@ SampleRow WishesOf(const SamplingRow& row);
 class SampleStaging {
  public:
   // At most `rows` rows a step.
-  SampleStaging(int rows, int vocab, DeviceMemory& memory);
+  SampleStaging(int rows, int vocab);
   ~SampleStaging();
+  // Before all else.
+  absl::Status Allocate(DeviceMemory& memory);
 
   // Enqueues. logits: [R, V] f32 on the device, overwritten.
   // REQUIRES: at most one Sample is not collected yet, and the host draws none of its rows.
@@ -38,7 +40,8 @@ class SampleStaging {
   // Ids of the step before, by the order of its rows: on the device.
   const int* sampled() const { return sampled_; }
 
-  static size_t Bytes(int rows, int vocab);
+  // Of each buffer on the device.
+  static std::vector<size_t> Bytes(int rows, int vocab);
 
  private:
   // The wishes lie in one block of memory: rows, biases, and behind those of this step its history.
@@ -69,7 +72,7 @@ class SampleStaging {
   std::unique_ptr<Buffer> device_results_;
   std::unique_ptr<Buffer> counts_;  // [rows, V]
   std::unique_ptr<Buffer> sampled_buffer_;
-  int* sampled_;
+  int* sampled_ = nullptr;
   // Of the last Sample.
   float* logits_ = nullptr;
   cudaStream_t stream_ = nullptr;

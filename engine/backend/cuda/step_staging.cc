@@ -43,23 +43,29 @@ size_t StepStaging::Bytes(const StepLimits& limits, const AttentionRoom& room) {
 }
 
 StepStaging::StepStaging(const StepLimits& limits, const AttentionGrid& grid,
-                         const AttentionRoom& room, DeviceMemory& memory)
-    : limits_(limits),
-      grid_(grid),
-      room_(room),
-      layout_(LayoutOf(limits, room)),
-      host_{std::make_unique<PinnedBuffer>(layout_.end),
-            std::make_unique<PinnedBuffer>(layout_.end)},
-      device_(memory.Allocate(layout_.end)),
-      few_(OnDevice<AttentionTile>(layout_.varying)),
-      few_count_(OnDevice<int>(layout_.counts)),
-      many_count_(few_count_ + 1) {
+                         const AttentionRoom& room)
+    : limits_(limits), grid_(grid), room_(room), layout_(LayoutOf(limits, room)) {
   plan_.Reserve(room);
+}
+
+absl::Status StepStaging::Allocate(DeviceMemory& memory) {
+  constexpr char kUse[] = "a step's batch";
+  for (std::unique_ptr<PinnedBuffer>& host : host_) {
+    const absl::Status status = PinnedBuffer::Allocate(layout_.end, kUse, host);
+    if (!status.ok()) return status;
+  }
+  if (absl::Status status = memory.Allocate(layout_.end, kUse, device_); !status.ok()) {
+    return status;
+  }
+  few_ = OnDevice<AttentionTile>(layout_.varying);
+  few_count_ = OnDevice<int>(layout_.counts);
+  many_count_ = few_count_ + 1;
   batch_.tokens = OnDevice<int>(layout_.tokens);
   batch_.positions = OnDevice<int>(layout_.positions);
   batch_.slots = OnDevice<int>(layout_.slots);
   batch_.block_table = OnDevice<int>(layout_.varying);
   batch_.logit_rows = OnDevice<int>(layout_.logit_rows);
+  return absl::OkStatus();
 }
 
 void StepStaging::Stage(const Batch& batch, int rows, cudaStream_t stream) {

@@ -24,8 +24,9 @@ struct StepLimits {
 // recorded graph reads them again.
 class StepStaging {
  public:
-  StepStaging(const StepLimits& limits, const AttentionGrid& grid, const AttentionRoom& room,
-              DeviceMemory& memory);
+  StepStaging(const StepLimits& limits, const AttentionGrid& grid, const AttentionRoom& room);
+  // Before all else.
+  absl::Status Allocate(DeviceMemory& memory);
 
   // Enqueues the batch with its attention plan, with rows of padding up to `rows`: token 0, no
   // slot, no sequence. Each of them has logits where every row has.
@@ -81,10 +82,10 @@ class StepStaging {
   std::unique_ptr<Buffer> device_;
   AttentionPlan plan_;
   DeviceBatch batch_;
-  const AttentionTile* few_;
+  const AttentionTile* few_ = nullptr;
   const AttentionTile* many_ = nullptr;  // of the last step
-  int* few_count_;
-  int* many_count_;
+  int* few_count_ = nullptr;
+  int* many_count_ = nullptr;
   bool has_few_ = false;
   bool has_many_ = false;
 };

@@ -10,10 +10,18 @@ namespace kvasir::cuda {
 
 WeightUpload::WeightUpload(cudaStream_t stream) : stream_(stream) {
   for (Staging& staging : staging_) {
-    staging.memory = std::make_unique<PinnedBuffer>(kStagingBytes);
     CheckCuda(cudaEventCreateWithFlags(&staging.copied, cudaEventDisableTiming),
               "creating an event");
   }
+}
+
+absl::Status WeightUpload::Allocate() {
+  for (Staging& staging : staging_) {
+    const absl::Status status =
+        PinnedBuffer::Allocate(kStagingBytes, "uploading weights", staging.memory);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
 WeightUpload::~WeightUpload() {

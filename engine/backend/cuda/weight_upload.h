@@ -19,6 +19,8 @@ class WeightUpload {
  public:
   explicit WeightUpload(cudaStream_t stream);
   ~WeightUpload();
+  // Before all else.
+  absl::Status Allocate();
 
   // A weight on the device is [N, K] bf16, row-major, and `to` has room for it.
   // The parts stacked along N.

@@ -38,7 +38,7 @@ class ForwardingBackend : public Backend {
   size_t KvBlockBytes(int layers) const override { return inner_->KvBlockBytes(layers); }
   const DeviceBatch& Stage(const Batch& batch) override { return inner_->Stage(batch); }
   void Run(const Batch& batch, Forward forward) override { inner_->Run(batch, forward); }
-  void Prepare(Forward forward) override { inner_->Prepare(forward); }
+  absl::Status Prepare(Forward forward) override { return inner_->Prepare(forward); }
   void Embed(Tensor x, const PackedWeight& table, const DeviceBatch& batch) override {
     inner_->Embed(x, table, batch);
   }

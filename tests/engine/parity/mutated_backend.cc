@@ -53,7 +53,7 @@ class MutatedBackend : public Backend {
     kv_.assign(layers, std::vector<float>(KvBlockBytes(1) * num_blocks / sizeof(float)));
     return absl::OkStatus();
   }
-  KvLayer Kv(int layer) override { return {kv_[layer].data(), num_blocks_}; }
+  KvLayer Kv(int layer) override { return {kv_[layer].data(), num_blocks_, KvBlockBytes(1)}; }
   size_t KvBlockBytes(int layers) const override {
     return size_t(layers) * kBlockTokens * SlotFloats() * sizeof(float);
   }

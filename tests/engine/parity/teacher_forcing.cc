@@ -80,8 +80,10 @@ absl::StatusOr<std::unique_ptr<TeacherForcing>> TeacherForcing::Load(
   const int blocks = BlocksFor(positions) + BlocksFor(kCompanionTokens);
   const absl::Status kv = forcing->backend_->AllocateKv(config->layers, blocks);
   if (!kv.ok()) return kv;
-  forcing->model_ = std::make_unique<Qwen3>(forcing->config_, forcing->weights_, *forcing->backend_,
-                                            max_rows, positions + 1);
+  absl::StatusOr<std::unique_ptr<Qwen3>> model = Qwen3::Create(
+      forcing->config_, forcing->weights_, *forcing->backend_, max_rows, positions + 1);
+  if (!model.ok()) return model.status();
+  forcing->model_ = *std::move(model);
   return forcing;
 }
 
@@ -93,8 +95,11 @@ void TeacherForcing::ResetCache() {
   // All bits set is a NaN in f32 and in bf16: a slot that is read but was never written shows.
   for (int layer = 0; layer < config_.layers; ++layer) {
     const KvLayer kv = backend_->Kv(layer);
-    const std::string nan(backend_->KvBlockBytes(1) * kv.num_blocks, '\xff');
-    backend_->Write(kv.data, nan.data(), nan.size());
+    const std::string nan(backend_->KvBlockBytes(1), '\xff');
+    for (int block = 0; block < kv.num_blocks; ++block) {
+      backend_->Write(static_cast<char*>(kv.data) + block * kv.block_stride, nan.data(),
+                      nan.size());
+    }
   }
 }
 

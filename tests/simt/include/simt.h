@@ -42,10 +42,15 @@ struct Device {
   size_t memory = size_t{4} << 30;              // bytes
   size_t shared_per_block = size_t{163} << 10;  // bytes, by opting in
   int l2_cache = 4 << 20;                       // bytes
-  int driver_version = 13000;
+  int driver_version = 13000;                   // of the newest CUDA that it supports
 };
 // REQUIRES: nothing is allocated.
 void SetDevice(const Device& device);
+
+// Of the allocations to come, of device and of pinned memory, the one after `others` fails, as if
+// there were none left, and those after it; negative: none does. By its C name tests find it in a
+// library that they have opened.
+extern "C" void simt_fail_allocation(int others);
 
 // Bytes of device memory that kernels must not touch until Unpoison: free pages of a cache.
 // Seen under AddressSanitizer alone.

@@ -57,13 +57,19 @@ Batch MakeBatch(const std::vector<Piece>& pieces, int* num_blocks) {
   return batch;
 }
 
-// [blocks][K][2][kBlockTokens][D]; NaN where the context does not reach.
+// Values from one block to the next: another layer's come between.
+int BlockStride(const Heads& heads) {
+  return 2 * heads.kv_heads * 2 * kBlockTokens * heads.head_dim;
+}
+
+// [blocks][layers][K][2][kBlockTokens][D], the last layer ours; NaN where the context does not
+// reach.
 std::vector<bf16> FillCache(const Heads& heads, const std::vector<Piece>& pieces,
                             const Batch& batch, int num_blocks) {
   const int d = heads.head_dim;
   bf16 nan;
   std::memcpy(static_cast<void*>(&nan), &kNan, sizeof(kNan));
-  std::vector<bf16> cache(size_t(num_blocks) * heads.kv_heads * 2 * kBlockTokens * d, nan);
+  std::vector<bf16> cache(size_t(num_blocks) * BlockStride(heads), nan);
   for (size_t s = 0; s < pieces.size(); ++s) {
     const Conversation& conversation = *pieces[s].conversation;
     for (int p = 0; p < pieces[s].end; ++p) {
@@ -71,9 +77,8 @@ std::vector<bf16> FillCache(const Heads& heads, const std::vector<Piece>& pieces
       const int block = batch.block_table[s * batch.max_blocks + p / kBlockTokens];
       for (int h = 0; h < heads.kv_heads; ++h) {
         const size_t from = size_t(conversation.Row(p)) * heads.kv_width() + h * d;
-        bf16* to =
-            &cache[((size_t(block) * heads.kv_heads + h) * 2 * kBlockTokens + p % kBlockTokens) *
-                   d];
+        bf16* to = &cache[size_t(block) * BlockStride(heads) + BlockStride(heads) / 2 +
+                          (h * 2 * kBlockTokens + p % kBlockTokens) * d];
         std::copy_n(&conversation.k[from], d, to);
         std::copy_n(&conversation.v[from], d, to + kBlockTokens * d);
       }
@@ -159,7 +164,8 @@ std::vector<uint16_t> Attend(const Heads& heads, const std::vector<Piece>& piece
   AttentionArgs args;
   args.out = out.get();
   args.qkv = qkv.get();
-  args.kv = {cache.get(), heads.kv_heads, heads.head_dim};
+  args.kv = {cache.get() + BlockStride(heads) / 2, heads.kv_heads, heads.head_dim,
+             BlockStride(heads)};
   args.positions = positions.get();
   args.block_table = block_table.get();
   args.heads = heads.heads();

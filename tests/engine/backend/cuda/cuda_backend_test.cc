@@ -5,11 +5,14 @@
 
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "engine/backend/cuda/device.h"
 #include "engine/backend/cuda/kernels.h"
+#include "engine/backend/cuda/model_limits.h"
 #include "engine/model/qwen3.h"
 #include "gmock/gmock.h"
 #include "tests/engine/backend/cuda/device_testing.h"
@@ -35,6 +38,20 @@ GpuBackendOptions SmallModel() {
   return options;
 }
 
+ModelConfig SmallConfig() {
+  return {.layers = 2,
+          .hidden = 32,
+          .ffn = 24,
+          .vocab = 40,
+          .heads = 4,
+          .kv_heads = 2,
+          .head_dim = 16,
+          .rope_theta = 1e4,
+          .norm_eps = 1e-6f,
+          .max_positions = 256,
+          .tied_embeddings = true};
+}
+
 class CudaBackendTest : public testing::Test {
  protected:
   ~CudaBackendTest() override { simt::SetDevice({}); }
@@ -53,8 +70,12 @@ class CudaBackendTest : public testing::Test {
 
 TEST_F(CudaBackendTest, OneClearLineWhereItCannotRun) {
   const absl::Status no_driver = StatusOn({.presence = simt::Device::Presence::kNoDriver});
-  EXPECT_EQ(no_driver.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(no_driver.message()), HasSubstr("driver"));
+  EXPECT_EQ(no_driver, absl::NotFoundError("no GPU: no NVIDIA driver"));
+
+  const absl::Status old_driver = StatusOn({.driver_version = 12040});
+  EXPECT_EQ(old_driver.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(old_driver.message()),
+              testing::AllOf(HasSubstr("12.4"), HasSubstr("13.0")));
 
   const absl::Status no_device = StatusOn({.presence = simt::Device::Presence::kNoDevice});
   EXPECT_EQ(no_device.code(), absl::StatusCode::kNotFound);
@@ -100,19 +121,52 @@ TEST_F(CudaBackendTest, PlansBeforeItAllocates) {
   EXPECT_LT(left, int64_t{1} << 29);
 
   const size_t before = simt::ReadStatistics().device_bytes;
-  const absl::Status too_much = backend->Plan({.weights = left, .workspace = 1, .kv = 0});
+  const absl::Status too_much =
+      backend->Plan({.weights = {size_t(left)}, .workspace = {1}, .kv = 0});
   EXPECT_EQ(too_much.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(too_much.message()), HasSubstr(std::to_string(left)));
   EXPECT_EQ(simt::ReadStatistics().device_bytes, before);
 
   // The pool leaves room for the activations that come after it.
-  constexpr int64_t kWorkspace = 1 << 20;
-  ASSERT_TRUE(backend->Plan({.weights = 1000, .workspace = kWorkspace, .kv = 0}).ok());
+  constexpr int64_t kWorkspace = 6 << 20;  // 3 MiB in pieces of 2, and one for small ones
+  ASSERT_TRUE(backend->Plan({.weights = {1000}, .workspace = {3 << 20}, .kv = 0}).ok());
   EXPECT_EQ(backend->DefaultKvMemory(), left - kWorkspace);
   const size_t block = backend->KvBlockBytes(2);
   EXPECT_EQ(backend->AllocateKv(2, static_cast<int>(left / block)).code(),
             absl::StatusCode::kResourceExhausted);
   EXPECT_TRUE(backend->AllocateKv(2, static_cast<int>((left - kWorkspace) / block)).ok());
+}
+
+// What is planned is what is taken, buffer by buffer.
+TEST_F(CudaBackendTest, PlansAllThatItAllocates) {
+  const auto sum = [](const std::vector<size_t>& bytes) {
+    return std::accumulate(bytes.begin(), bytes.end(), size_t{0});
+  };
+  const auto taken = [] { return simt::ReadStatistics().device_bytes; };
+  const ModelConfig config = SmallConfig();
+  const absl::StatusOr<Device> device = OpenDevice(0);
+  ASSERT_TRUE(device.ok());
+  for (const bool deterministic : {true, false}) {
+    GpuBackendOptions options = SmallModel();
+    options.deterministic = deterministic;
+    size_t before = taken();
+    const CublasLtApi api = EmulatedCublasLt();
+    absl::StatusOr<std::unique_ptr<Backend>> backend =
+        CreateCudaBackend(options, deterministic ? nullptr : &api);
+    ASSERT_TRUE(backend.ok());
+    EXPECT_EQ(taken() - before, sum(FixedBytes(options, *device)));
+
+    before = taken();
+    const std::vector<uint16_t> random = RandomBf16(LargestMatrix(config));
+    const Weights weights = RandomWeights(config, random, **backend);
+    EXPECT_EQ(taken() - before, sum(WeightBytes(config, DType::kBf16)));
+
+    ASSERT_TRUE((*backend)->AllocateKv(config.layers, 14).ok());
+    before = taken();
+    const auto model = Qwen3::Create(config, weights, **backend, 32, 10);
+    ASSERT_TRUE(model.ok());
+    EXPECT_EQ(taken() - before, sum(Qwen3::WorkspaceBytes(config, DType::kBf16, 32, 10)));
+  }
 }
 
 TEST_F(CudaBackendTest, PacksAndRoundsWeights) {
@@ -164,25 +218,36 @@ TEST_F(CudaBackendTest, UploadsWhatIsLargerThanItsStaging) {
   simt::SetSchedule({});
 }
 
+char* BlockOf(Backend& backend, int layer, int block) {
+  const KvLayer kv = backend.Kv(layer);
+  return static_cast<char*>(kv.data) + block * kv.block_stride;
+}
+// A layer's block: numbers from `first` on.
+void WriteBlock(Backend& backend, int layer, int block, int first) {
+  std::vector<int> content(backend.KvBlockBytes(1) / sizeof(int));
+  std::iota(content.begin(), content.end(), first);
+  backend.Write(BlockOf(backend, layer, block), content.data(), content.size() * sizeof(int));
+}
+void ExpectBlock(Backend& backend, int layer, int block, int first) {
+  SCOPED_TRACE(testing::Message() << "layer " << layer << " block " << block);
+  std::vector<int> content(backend.KvBlockBytes(1) / sizeof(int)), expected(content.size());
+  backend.Read(content.data(), BlockOf(backend, layer, block), content.size() * sizeof(int));
+  std::iota(expected.begin(), expected.end(), first);
+  EXPECT_EQ(content, expected);
+}
+
 TEST_F(CudaBackendTest, CopiesBlocksOfEveryLayer) {
   const std::unique_ptr<Backend> backend = Create();
   constexpr int kBlocks = 5;
   ASSERT_TRUE(backend->AllocateKv(2, kBlocks).ok());
-  const size_t block = backend->KvBlockBytes(1);
-  std::vector<char> content(block * kBlocks);
   for (int layer = 0; layer < 2; ++layer) {
-    for (int b = 0; b < kBlocks; ++b) {
-      std::fill_n(content.begin() + b * block, block, static_cast<char>(10 * layer + b));
-    }
-    backend->Write(backend->Kv(layer).data, content.data(), content.size());
+    for (int b = 0; b < kBlocks; ++b) WriteBlock(*backend, layer, b, 1000 * layer + 100 * b);
   }
   backend->CopyBlocks(std::vector<BlockCopy>{{1, 4}, {0, 2}});
+  const int expected[] = {0, 1, 0, 3, 1};
   for (int layer = 0; layer < 2; ++layer) {
-    backend->Read(content.data(), backend->Kv(layer).data, content.size());
-    const int expected[] = {0, 1, 0, 3, 1};
     for (int b = 0; b < kBlocks; ++b) {
-      EXPECT_EQ(content[b * block], 10 * layer + expected[b]);
-      EXPECT_EQ(content[(b + 1) * block - 1], 10 * layer + expected[b]);
+      ExpectBlock(*backend, layer, b, 1000 * layer + 100 * expected[b]);
     }
   }
 }
@@ -201,14 +266,8 @@ TEST_F(CudaBackendTest, CopiesBlocksToTheHostAndBackInOrder) {
     ASSERT_TRUE(backend->AllocateHostKv(3).ok()) << "in place of those";
     EXPECT_EQ(simt::ReadStatistics().pinned_bytes - before, 3 * backend->KvBlockBytes(2));
 
-    std::vector<uint32_t> content(backend->KvBlockBytes(1) * kBlocks / sizeof(uint32_t));
-    const size_t block = content.size() / kBlocks;
-    const auto word = [&](int layer, int b, size_t i) {
-      return static_cast<uint32_t>((layer * kBlocks + b) * block + i);
-    };
     for (int layer = 0; layer < 2; ++layer) {
-      for (size_t i = 0; i < content.size(); ++i) content[i] = word(layer, 0, i);
-      backend->Write(backend->Kv(layer).data, content.data(), content.size() * sizeof(uint32_t));
+      for (int b = 0; b < kBlocks; ++b) WriteBlock(*backend, layer, b, 1000 * layer + 100 * b);
     }
     backend->CopyBlocks(std::vector<BlockCopy>{{1, 2, Way::kToHost},
                                                {4, 0, Way::kToHost},
@@ -219,10 +278,8 @@ TEST_F(CudaBackendTest, CopiesBlocksToTheHostAndBackInOrder) {
                                                {0, 2, Way::kFromHost}});
     const int expected[] = {0, 0, 1, 4, 1};
     for (int layer = 0; layer < 2; ++layer) {
-      backend->Read(content.data(), backend->Kv(layer).data, content.size() * sizeof(uint32_t));
-      for (size_t i = 0; i < content.size(); ++i) {
-        ASSERT_EQ(content[i], word(layer, expected[i / block], i % block))
-            << "layer " << layer << " block " << i / block;
+      for (int b = 0; b < kBlocks; ++b) {
+        ExpectBlock(*backend, layer, b, 1000 * layer + 100 * expected[b]);
       }
     }
     ASSERT_TRUE(backend->AllocateHostKv(0).ok());
@@ -232,14 +289,17 @@ TEST_F(CudaBackendTest, CopiesBlocksToTheHostAndBackInOrder) {
 }
 
 // A model of two layers, which reads a prompt of 20 tokens and then decodes 12 sequences.
-std::vector<float> Logits(Backend& backend, const ModelConfig& config) {
+// Uses the 14 blocks from first_block on.
+std::vector<float> Logits(Backend& backend, const ModelConfig& config, int first_block = 0) {
   const std::vector<uint16_t> random = RandomBf16(LargestMatrix(config));
   const Weights weights = RandomWeights(config, random, backend);
-  KVASIR_CHECK(backend.AllocateKv(config.layers, 14).ok());
-  Qwen3 model(config, weights, backend, 32, 16);
+  KVASIR_CHECK(backend.AllocateKv(config.layers, first_block + 14).ok());
+  const absl::StatusOr<std::unique_ptr<Qwen3>> model =
+      Qwen3::Create(config, weights, backend, 32, 16);
+  KVASIR_CHECK(model.ok());
   std::vector<float> logits;
   const auto run = [&](const Batch& batch) {
-    const Tensor out = model.Forward(batch);
+    const Tensor out = (*model)->Forward(batch);
     const size_t before = logits.size();
     logits.resize(before + size_t(out.rows) * out.cols);
     backend.Read(logits.data() + before, out.data, out.bytes());
@@ -249,11 +309,11 @@ std::vector<float> Logits(Backend& backend, const ModelConfig& config) {
   for (int i = 0; i < 20; ++i) {
     prompt.tokens.push_back(i);
     prompt.positions.push_back(i);
-    prompt.slots.push_back(i);
+    prompt.slots.push_back(first_block * kBlockTokens + i);
   }
   prompt.query_start.push_back(20);
   prompt.context_length = {20};
-  prompt.block_table = {0, 1};
+  prompt.block_table = {first_block, first_block + 1};
   prompt.max_blocks = 2;
   prompt.logit_rows = {19};
   run(prompt);
@@ -263,10 +323,10 @@ std::vector<float> Logits(Backend& backend, const ModelConfig& config) {
   for (int s = 0; s < 12; ++s) {
     decode.tokens.push_back(s + 1);
     decode.positions.push_back(0);
-    decode.slots.push_back((2 + s) * kBlockTokens);
+    decode.slots.push_back((first_block + 2 + s) * kBlockTokens);
     decode.query_start.push_back(s + 1);
     decode.context_length.push_back(1);
-    decode.block_table.push_back(2 + s);
+    decode.block_table.push_back(first_block + 2 + s);
     decode.logit_rows.push_back(s);
   }
   run(decode);
@@ -274,17 +334,7 @@ std::vector<float> Logits(Backend& backend, const ModelConfig& config) {
 }
 
 TEST_F(CudaBackendTest, TheLibraryMultipliesManyRows) {
-  const ModelConfig config = {.layers = 2,
-                              .hidden = 32,
-                              .ffn = 24,
-                              .vocab = 40,
-                              .heads = 4,
-                              .kv_heads = 2,
-                              .head_dim = 16,
-                              .rope_theta = 1e4,
-                              .norm_eps = 1e-6f,
-                              .max_positions = 256,
-                              .tied_embeddings = true};
+  const ModelConfig config = SmallConfig();
   GpuBackendOptions options = SmallModel();
   options.max_sequences = 12;
   options.max_logits = 16;
@@ -310,6 +360,28 @@ TEST_F(CudaBackendTest, TheLibraryMultipliesManyRows) {
   for (size_t i = 0; i < logits.size(); ++i) {
     ASSERT_LE(std::abs(logits[i] - expected[i]), 10 * kBf16Rounding * largest) << i;
   }
+}
+
+// Where a pool is larger than 32 bits count, its last blocks are as good as its first.
+TEST_F(CudaBackendTest, BlocksBeyondFourGigabytes) {
+  simt::SetDevice({.memory = size_t{8} << 30});
+  const ModelConfig config = SmallConfig();
+  GpuBackendOptions options = SmallModel();
+  options.max_sequences = 12;
+  options.max_logits = 16;
+  options.deterministic = true;
+  const std::unique_ptr<Backend> small = Create(options);
+  const std::vector<float> expected = Logits(*small, config);
+  const std::unique_ptr<Backend> large = Create(options);
+  const int beyond = static_cast<int>((size_t{9} << 29) / large->KvBlockBytes(config.layers));
+  EXPECT_EQ(Logits(*large, config, beyond), expected);
+
+  ASSERT_TRUE(large->AllocateHostKv(2).ok());
+  WriteBlock(*large, 1, beyond + 3, 70);
+  using Way = BlockCopy::Way;
+  large->CopyBlocks(std::vector<BlockCopy>{
+      {beyond + 3, 1, Way::kToHost}, {1, beyond + 4, Way::kFromHost}, {beyond + 4, beyond + 5}});
+  ExpectBlock(*large, 1, beyond + 5, 70);
 }
 
 // What cannot be drawn on the device comes from the host, by the same rules.

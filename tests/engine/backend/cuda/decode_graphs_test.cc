@@ -74,7 +74,9 @@ class Steps {
         backend_(CreateBackend(config_)),
         weights_(RandomWeights(config_, RandomBf16(LargestMatrix(config_)), backend_)) {
     KVASIR_CHECK(backend_.AllocateKv(config_.layers, kBlocks).ok());
-    model_ = std::make_unique<Qwen3>(config_, weights_, backend_, kMaxTokens, kMaxTokens);
+    auto model = Qwen3::Create(config_, weights_, backend_, kMaxTokens, kMaxTokens);
+    KVASIR_CHECK(model.ok());
+    model_ = *std::move(model);
     pool_ = RandomBf16(backend_.KvBlockBytes(config_.layers) * kBlocks / sizeof(uint16_t));
   }
 
@@ -113,11 +115,9 @@ class Steps {
   }
 
   Trace Run(const Batch& batch, bool graphs) {
-    size_t at = 0;
-    ForEachLayer([&](KvLayer layer, size_t values) {
-      backend_.Write(layer.data, &pool_[at], values * sizeof(uint16_t));
-      at += values;
-    });
+    const size_t pool_bytes = pool_.size() * sizeof(uint16_t);
+    void* const pool = backend_.Kv(0).data;  // blocks, each with all layers
+    backend_.Write(pool, pool_.data(), pool_bytes);
     backend_.set_graphs(graphs);
     const simt::Statistics before = simt::ReadStatistics();
     const Tensor logits = model_->Forward(batch);
@@ -127,21 +127,12 @@ class Steps {
     trace.single_launches = after.single_launches - before.single_launches;
     trace.logits.resize(size_t(batch.num_logits()) * logits.cols);
     backend_.Read(trace.logits.data(), logits.data, trace.logits.size() * sizeof(uint32_t));
-    ForEachLayer([&](KvLayer layer, size_t values) {
-      const size_t begin = trace.pool.size();
-      trace.pool.resize(begin + values);
-      backend_.Read(&trace.pool[begin], layer.data, values * sizeof(uint16_t));
-    });
+    trace.pool.resize(pool_.size());
+    backend_.Read(trace.pool.data(), pool, pool_bytes);
     return trace;
   }
 
  private:
-  template <class Visit>
-  void ForEachLayer(const Visit& visit) {
-    const size_t values = backend_.KvBlockBytes(1) * kBlocks / sizeof(uint16_t);
-    for (int layer = 0; layer < config_.layers; ++layer) visit(backend_.Kv(layer), values);
-  }
-
   std::mt19937 random_;
   const ModelConfig config_;
   GraphSwitch backend_;

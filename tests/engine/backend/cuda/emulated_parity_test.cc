@@ -1,12 +1,15 @@
 // The numerics gate on the emulated GPU: the whole forward pass, kernels and host code, against
 // transformers' golden files.
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <string>
 #include <tuple>
+#include <utility>
 
+#include "engine/check.h"
 #include "engine/engine.h"
 #include "tests/engine/parity/golden.h"
 #include "tests/engine/parity/teacher_forcing.h"
@@ -83,6 +86,64 @@ TEST(EmulatedGpu, TheCpuTakesOverWhatDoesNotFit) {
 
   options.device = "cuda";
   EXPECT_EQ(Engine::Create(options).status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+// Memory that was there when it was planned may be gone when it is wanted: each allocation in turn
+// is the first that fails, on the device and of page-locked memory.
+TEST(EmulatedGpu, EveryAllocationMayFail) {
+  void* const library = dlopen(KVASIR_EMULATED_GPU, RTLD_NOW | RTLD_LOCAL);
+  ASSERT_NE(library, nullptr);
+  auto* const fail_allocation =
+      reinterpret_cast<void (*)(int)>(dlsym(library, "simt_fail_allocation"));
+  ASSERT_NE(fail_allocation, nullptr);
+  EngineOptions options;
+  options.model_dir = LoadGolden("gqa8_bf16_tied").model_dir;
+  options.gpu_plugin = KVASIR_EMULATED_GPU;
+  options.kv_memory = 1 << 20;
+  options.kv_host_memory = 0;
+  options.max_running = options.max_step_tokens = 2;
+  int allocations = 0;
+  for (bool failed = true; failed; ++allocations) {
+    SCOPED_TRACE(allocations);
+    ASSERT_LT(allocations, 1000);
+    options.device = "cuda";
+    fail_allocation(allocations);
+    const absl::Status status = Engine::Create(options).status();
+    failed = !status.ok();
+    options.device = "auto";
+    fail_allocation(allocations);
+    const absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(options);
+    fail_allocation(-1);
+    ASSERT_TRUE(engine.ok()) << engine.status();
+    EXPECT_EQ((*engine)->model_info().device, failed ? "cpu" : "Emulated GPU");
+    if (!failed) break;
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+    const std::string fallback = (*engine)->model_info().device_fallback;
+    EXPECT_NE(std::string(status.message()).find(fallback), std::string::npos) << status;
+    EXPECT_EQ(fallback.find('\n'), std::string::npos) << fallback;
+  }
+  EXPECT_GT(allocations, 30);  // at least one for each matrix
+}
+
+TEST(EmulatedGpu, WithoutOtherWishesStepsAreLargerThanOnACpu) {
+  EngineOptions options;
+  options.model_dir = LoadGolden("gqa8_bf16_tied").model_dir;
+  options.gpu_plugin = KVASIR_EMULATED_GPU;
+  options.kv_memory = 1 << 20;
+  options.kv_host_memory = 0;
+  const auto limits = [&](const char* device) {
+    options.device = device;
+    const absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(options);
+    KVASIR_CHECK(engine.ok());
+    const ModelInfo& info = (*engine)->model_info();
+    return std::pair(info.max_running, info.max_step_tokens);
+  };
+  EXPECT_EQ(limits("cuda"), std::pair(256, 2048));
+  EXPECT_EQ(limits("cpu"), std::pair(64, 512));
+  options.max_running = 3;
+  options.max_step_tokens = 100;
+  EXPECT_EQ(limits("cuda"), std::pair(3, 100));
+  EXPECT_EQ(limits("cpu"), std::pair(3, 100));
 }
 
 TEST(EmulatedGpu, RefusesModelsThatItDoesNotCompute) {

@@ -175,12 +175,12 @@ struct RopeShape {
   int rows, heads, kv_heads, head_dim;
 };
 
+// Values from one block to the next: there are two layers, ours the second.
+int BlockStride(const RopeShape& s) { return 2 * s.kv_heads * 2 * kBlockTokens * s.head_dim; }
 // Where element i of token `slot`'s K (0) or V (1) lies in the pool.
 size_t PoolIndex(const RopeShape& s, int slot, int head, int part, int i) {
-  const size_t block = slot / kBlockTokens;
-  return (((block * s.kv_heads + head) * 2 + part) * kBlockTokens + slot % kBlockTokens) *
-             s.head_dim +
-         i;
+  return size_t(slot / kBlockTokens) * BlockStride(s) + BlockStride(s) / 2 +
+         ((head * 2 + part) * kBlockTokens + slot % kBlockTokens) * s.head_dim + i;
 }
 
 // slots: of each row; negative: its K and V go nowhere.
@@ -199,18 +199,19 @@ void CheckNormRopeStore(const RopeShape& s, const std::vector<int>& positions,
   const DeviceArray<float> qkv_on(qkv), q_norm_on(q_norm), k_norm_on(k_norm), cos_on(cos),
       sin_on(sin);
   const DeviceArray<int> slots_on(slots);
-  const DeviceArray<bf16> pool_on(size_t(blocks) * s.kv_heads * 2 * kBlockTokens * s.head_dim);
-  ASSERT_EQ(NormRopeStore({.qkv = qkv_on.get(),
-                           .q_norm = q_norm_on.get(),
-                           .k_norm = k_norm_on.get(),
-                           .cos = cos_on.get(),
-                           .sin = sin_on.get(),
-                           .slots = slots_on.get(),
-                           .kv = {pool_on.get(), s.kv_heads, s.head_dim},
-                           .rows = s.rows,
-                           .heads = s.heads,
-                           .eps = kEps},
-                          nullptr),
+  const DeviceArray<bf16> pool_on(size_t(blocks) * BlockStride(s));
+  ASSERT_EQ(NormRopeStore(
+                {.qkv = qkv_on.get(),
+                 .q_norm = q_norm_on.get(),
+                 .k_norm = k_norm_on.get(),
+                 .cos = cos_on.get(),
+                 .sin = sin_on.get(),
+                 .slots = slots_on.get(),
+                 .kv = {pool_on.get() + BlockStride(s) / 2, s.kv_heads, s.head_dim, BlockStride(s)},
+                 .rows = s.rows,
+                 .heads = s.heads,
+                 .eps = kEps},
+                nullptr),
             cudaSuccess);
   const std::vector<float> out = qkv_on.Read();
   const std::vector<bf16> pool = pool_on.Read();

@@ -83,9 +83,11 @@ Traffic CountStep(const ModelConfig& config, const StepShape& shape) {
   const std::vector<uint16_t> random = RandomBf16(LargestMatrix(config));
   const Weights weights = RandomWeights(config, random, **backend);
   KVASIR_CHECK((*backend)->AllocateKv(config.layers, shape.batch * batch.max_blocks).ok());
-  Qwen3 model(config, weights, **backend, batch.num_tokens(), shape.batch);
+  const absl::StatusOr<std::unique_ptr<Qwen3>> model =
+      Qwen3::Create(config, weights, **backend, batch.num_tokens(), shape.batch);
+  KVASIR_CHECK(model.ok());
   (void)simt::TakeCounts();
-  (void)model.Forward(batch);
+  (void)(*model)->Forward(batch);
   return simt::TakeCounts();
 }
 
