@@ -102,19 +102,18 @@ targets_of() {
   esac
 }
 
+# Time enough for a machine that has other work. Beside build/release and with its options, so that
+# what has no bug comes out of the compiler's cache.
 configure() {
-  local preset=release
-  [[ $1 == "$folder/asan" ]] && preset=asan
-  # Time enough for a machine that has other work.
-  cmake --preset "$preset" -B "$1" -DKVASIR_SERVICES=OFF -DKVASIR_CUDA=OFF -DKVASIR_WERROR=OFF \
+  cmake --preset "$1" -B "build/bugs-$1" -DKVASIR_SERVICES=OFF -DKVASIR_CUDA=OFF \
     -DKVASIR_TEST_TIMEOUT=3000 -DKVASIR_PLANTED_BUG="$2"
 }
 
 # The word for the table. bug: empty for none.
 run_mode() {
-  local bug=$1 mode=$2 programs=("${@:3}") where=$folder/release log=$folder/${1:-none}.$2.log
+  local bug=$1 mode=$2 programs=("${@:3}") preset=release log=$folder/${1:-none}.$2.log
   local targets=() name
-  [[ $mode == asan ]] && where=$folder/asan
+  [[ $mode == asan ]] && preset=asan
   if [[ ${#programs[@]} -eq 0 ]]; then
     echo "-"
     return
@@ -123,14 +122,14 @@ run_mode() {
     read -ra words <<<"$(targets_of "$name")"
     targets+=("${words[@]}")
   done
-  if ! { configure "$where" "$bug" && cmake --build "$where" --target "${targets[@]}"; } \
+  if ! { configure "$preset" "$bug" && cmake --build "build/bugs-$preset" --target "${targets[@]}"; } \
     >"$log" 2>&1; then
     echo "does not build"
     return
   fi
   local pattern
   pattern=$(printf '|%s' "${programs[@]}")
-  if setarch --addr-no-randomize ctest --test-dir "$where" --stop-on-failure --output-on-failure \
+  if setarch --addr-no-randomize ctest --test-dir "build/bugs-$preset" --stop-on-failure --output-on-failure \
     --parallel 2 --no-tests=error --tests-regex "^(${pattern:1})\$" >>"$log" 2>&1; then
     echo no
   elif grep -q 'AddressSanitizer\|runtime error' "$log"; then
