@@ -47,11 +47,13 @@ function(kvasir_test_program)
     KVASIR_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
 endfunction()
 
+set(KVASIR_TEST_TIMEOUT 600 CACHE STRING "Seconds after which a test has failed")
+
 # kvasir_test(NAME n SOURCES ... [DEPS ...] [LABELS ...] [TIMEOUT s]): one CTest entry a binary.
 function(kvasir_test)
   cmake_parse_arguments(A "" "NAME;TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
   if(NOT A_TIMEOUT)
-    set(A_TIMEOUT 600)
+    set(A_TIMEOUT ${KVASIR_TEST_TIMEOUT})
   endif()
   kvasir_test_program(NAME ${A_NAME} SOURCES ${A_SOURCES} DEPS ${A_DEPS})
   add_test(NAME ${A_NAME} COMMAND ${A_NAME} --gtest_brief=1)

@@ -9,15 +9,17 @@ PARTS=(info kernels parity i1 bench plot sanitizer)
 declare -A LIMITS=([info]=20 [kernels]=60 [parity]=60 [i1]=60 [bench]=210 [plot]=10 [sanitizer]=110)
 BUDGET=535 # seconds for all parts
 KERNEL_TESTS=(rowwise matmul attention sample)
-PROGRAMS=("${KERNEL_TESTS[@]/%/_gpu_test}" gpu_parity_test continuation_test
-  host_kv_gpu_test device_limits gpu_bench)
+BACKEND_TESTS=(decode_graphs cublaslt)
+PROGRAMS=("${KERNEL_TESTS[@]/%/_gpu_test}" "${BACKEND_TESTS[@]/%/_gpu_test}" gpu_parity_test
+  continuation_test host_kv_gpu_test device_limits gpu_bench)
 
 usage() {
   cat <<'TEXT'
 Usage: tests/gpu/run.sh [--part=NAME]... [--build] [--build-dir=DIR] [--out=DIR] [--help]
 
   info       the device, its driver, cuBLASLt
-  kernels    every kernel's tests on the device
+  kernels    every kernel's tests on the device, steps as graphs against their verbs, and cuBLASLt's
+             products where it is found
   parity     the numerics gate: against transformers' golden files
   i1         exact continuation, deterministic: the engine's bits do not depend on how work is cut, nor
              on what was kept in the host's memory
@@ -121,14 +123,18 @@ find_libraries() {
   if [[ -d $build/lib ]]; then
     export LD_LIBRARY_PATH=$build/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
   fi
-  if ldconfig -p 2>/dev/null | grep -F libcublasLt.so >/dev/null; then
+  with_cublaslt=true
+  if ldconfig -p 2>/dev/null | grep -F libcublasLt.so >/dev/null ||
+    compgen -G "$build/lib/libcublasLt.so.*" >/dev/null; then
     return
   fi
   local folder
   folder=$(python3 -c 'import glob, os, sys
 found = [f for p in sys.path for f in glob.glob(p + "/nvidia/*/lib/libcublasLt.so.1[23]")]
 print(os.path.dirname(found[0]) if found else "")' || true)
-  if [[ -n $folder ]]; then
+  if [[ -z $folder ]]; then
+    with_cublaslt=false
+  else
     export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder
   fi
 }
@@ -167,7 +173,11 @@ part_info() {
 
 part_kernels() {
   local name failed=0
-  for name in "${KERNEL_TESTS[@]}"; do
+  for name in "${KERNEL_TESTS[@]}" "${BACKEND_TESTS[@]}"; do
+    if [[ $name == cublaslt && $with_cublaslt == false ]]; then
+      note "cuBLASLt was not found"
+      continue
+    fi
     run_tests "$build/tests/${name}_gpu_test" || failed=1
   done
   note "$tests tests passed"

@@ -97,6 +97,7 @@ struct State {
   std::unordered_map<Key, uint32_t, KeyHash> instructions;
   std::vector<Key> keys;            // by instruction
   std::vector<uint64_t> conflicts;  // by instruction, in this launch
+  std::vector<uint64_t> narrow;     // likewise: bytes that are no full loads
   Window windows[kMaxWarps];
   SectorSet loaded;
   SectorSet stored;
@@ -116,11 +117,13 @@ uint32_t InstructionOf(State& state, const Key& key) {
   if (first) {
     state.keys.push_back(key);
     state.conflicts.push_back(0);
+    state.narrow.push_back(0);
   }
   return found->second;
 }
 
-void CountGlobal(State& state, const WarpAccess& access, bool write) {
+void CountGlobal(State& state, const WarpAccess& access, uint32_t instruction) {
+  const bool write = state.keys[instruction].write;
   uintptr_t sectors[2 * kLanes];
   const unsigned count = ListSectors(access, sectors);
   const unsigned lanes = static_cast<unsigned>(std::popcount(access.lanes));
@@ -140,7 +143,11 @@ void CountGlobal(State& state, const WarpAccess& access, bool write) {
   counts.load_sectors += count;
   counts.distinct_load_sectors += distinct;
   const bool used_whole = count <= (bytes + kSectorBytes - 1) / kSectorBytes;
-  if (access.bytes == kFullLoad && used_whole) counts.full_load_bytes += bytes;
+  if (access.bytes == kFullLoad && used_whole) {
+    counts.full_load_bytes += bytes;
+  } else {
+    state.narrow[instruction] += bytes;
+  }
 }
 
 void CountShared(State& state, const WarpAccess& access, uint32_t instruction) {
@@ -156,7 +163,7 @@ void Flush(State& state, Window& window) {
     if (group.shared) {
       CountShared(state, group.access, group.instruction);
     } else {
-      CountGlobal(state, group.access, state.keys[group.instruction].write);
+      CountGlobal(state, group.access, group.instruction);
     }
   }
   window.used = 0;
@@ -211,14 +218,15 @@ void RecordAll(const void* p, size_t bytes, bool write, const void* code) {
   }
 }
 
-// Conflicts by source line rather than by instruction.
-void KeepConflicts(State& state) {
+// Adds what was counted by instruction to what is counted by source line, and begins anew.
+void KeepByLine(State& state, std::vector<uint64_t>& by_instruction,
+                std::map<std::string, uint64_t>& by_line) {
   std::vector<const void*> codes;
-  std::vector<uint64_t> extra;
-  for (size_t i = 0; i < state.conflicts.size(); ++i) {
-    if (state.conflicts[i] == 0) continue;
+  std::vector<uint64_t> counts;
+  for (size_t i = 0; i < by_instruction.size(); ++i) {
+    if (by_instruction[i] == 0) continue;
     codes.push_back(state.keys[i].code);
-    extra.push_back(std::exchange(state.conflicts[i], 0));
+    counts.push_back(std::exchange(by_instruction[i], 0));
   }
   if (codes.empty()) return;
   static auto& lines = *new std::unordered_map<const void*, std::string>;
@@ -228,9 +236,7 @@ void KeepConflicts(State& state) {
   }
   const std::vector<std::string> answers = SourceLines(unknown);
   for (size_t i = 0; i < unknown.size(); ++i) lines[unknown[i]] = answers[i];
-  for (size_t i = 0; i < codes.size(); ++i) {
-    state.launch->conflict_lines[lines[codes[i]]] += extra[i];
-  }
+  for (size_t i = 0; i < codes.size(); ++i) by_line[lines[codes[i]]] += counts[i];
 }
 
 }  // namespace
@@ -267,7 +273,8 @@ void EndLaunch() {
   State& state = TheState();
   state.loaded.Clear();
   state.stored.Clear();
-  KeepConflicts(state);
+  KeepByLine(state, state.conflicts, state.launch->conflict_lines);
+  KeepByLine(state, state.narrow, state.launch->narrow_load_lines);
 }
 
 void BeginBlock(const Block&) {}

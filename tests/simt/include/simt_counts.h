@@ -20,6 +20,8 @@ struct KernelCounts {
   // the sectors of a launch, what must come from memory.
   uint64_t load_bytes = 0;
   uint64_t full_load_bytes = 0;  // of those: 16 bytes a lane, every sector used to the end
+  // Where the others come from: source line -> bytes.
+  std::map<std::string, uint64_t> narrow_load_lines;
   uint64_t load_sectors = 0;
   uint64_t distinct_load_sectors = 0;
   uint64_t store_bytes = 0;

@@ -1,9 +1,11 @@
 // Attention against an exact reference, and its bits under every cut of the work.
 #include <algorithm>
 #include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
+#include "engine/batch.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/engine/backend/cuda/attention_testing.h"
@@ -132,14 +134,88 @@ TEST(Attention, SteepScores) {
   ForEachSchedule([&] { ExpectNear(heads, pieces, Attend(heads, pieces, {})); });
 }
 
-// The last row of the longest context; once, for it takes long.
+constexpr int kLongest = 262144;
+
+// The longest context in a table that has few blocks. Each of its last tokens' keys is the one that
+// the row before would want most, if it saw it.
+std::unique_ptr<Conversation> LongestConversation(const Heads& heads) {
+  constexpr int kTail = 4 * kBlockTokens;
+  auto conversation =
+      std::make_unique<Conversation>(heads, kLongest, 9, /*period=*/37 * kBlockTokens, kTail);
+  for (int p = kLongest - kTail; p < kLongest; ++p) {
+    for (int h = 0; h < heads.kv_heads; ++h) {
+      for (int i = 0; i < heads.head_dim; ++i) {
+        const float q = conversation->q[size_t(conversation->Row(p - 1)) * heads.q_width() +
+                                        h * heads.group * heads.head_dim + i];
+        conversation->k[size_t(conversation->Row(p)) * heads.kv_width() + h * heads.head_dim + i] =
+            ToBf16(1.5f * q);
+      }
+    }
+  }
+  return conversation;
+}
+
+// Its last rows, all keys: once, for it takes long.
 TEST(Attention, PositionsUpTo262143) {
-  const Heads heads = {1, 1, 16};
-  const Conversation conversation(heads, 262144, 9);
-  const std::vector<Piece> last = {{&conversation, 262143, 262144}};
-  const std::vector<uint16_t> parts = Attend(heads, last, {});
-  ExpectNear(heads, last, parts);
-  EXPECT_THAT(Attend(heads, last, {.partial_bytes = 0}), ElementsAreArray(parts));
+  const Heads heads = {4, 1, 16};
+  const std::unique_ptr<Conversation> conversation = LongestConversation(heads);
+  const std::vector<Piece> pieces = {{conversation.get(), kLongest - 1, kLongest},
+                                     {conversation.get(), kLongest - 4, kLongest - 1}};
+  const std::vector<uint16_t> parts = Attend(heads, pieces, {});
+  ExpectNear(heads, pieces, parts);
+  EXPECT_THAT(Attend(heads, {pieces[0]}, {.partial_bytes = 0}),
+              ElementsAreArray(parts.data(), heads.q_width()));
+}
+
+// Rows of a decode, of a small step and of a prompt that fills a tile and begins another; the keys
+// of the last three spans of 512.
+TEST(Attention, TheEndOfTheLongestContext) {
+  constexpr int kFirstSpan = kLongest / kSpanKeys - 3;
+  const Heads heads = {4, 1, 128};
+  const std::unique_ptr<Conversation> conversation = LongestConversation(heads);
+  const std::vector<Piece> pieces = {{conversation.get(), kLongest - 1, kLongest},
+                                     {conversation.get(), kLongest - 4, kLongest - 1},
+                                     {conversation.get(), kLongest - 17, kLongest}};
+  const std::vector<uint16_t> expected = Attend(heads, pieces, {.first_span = kFirstSpan});
+  ExpectNear(heads, pieces, expected, kFirstSpan);
+  ForEachSchedule([&] {
+    EXPECT_THAT(Attend(heads, pieces, {.wanted_blocks = 1000, .first_span = kFirstSpan}),
+                ElementsAreArray(expected));
+    EXPECT_THAT(Attend(heads, pieces, {.partial_bytes = 0, .first_span = kFirstSpan}),
+                ElementsAreArray(expected));
+  });
+}
+
+// Heads, pieces and cuts as they come: sequences without rows, of one token, that end at edges of
+// blocks, tiles and spans.
+TEST(Attention, RandomBatchesAreNearTheReference) {
+  constexpr int kBatches = 12;  // under each schedule
+  std::mt19937 random(1);
+  const auto below = [&](int n) { return static_cast<int>(random() % n); };
+  ForEachSchedule([&] {
+    for (int i = 0; i < kBatches; ++i) {
+      constexpr int kHeadDims[] = {16, 32, 64, 128};
+      const int head_dim = kHeadDims[below(4)];
+      const Heads heads = {1 + below(head_dim > 32 ? 5 : kTileRows), 1 + below(2), head_dim};
+      std::vector<std::pair<int, int>> ranges;
+      for (int n = 1 + below(4); n > 0; --n) {
+        constexpr int kEdges[] = {kBlockTokens, kKeyTile, kSpanKeys};
+        const int edge = kEdges[below(3)] - 1 + below(3);
+        const int end = below(2) ? edge : 1 + below(150);
+        const int rows = below(3) == 0 ? below(2) : below(2) ? 1 : below(40);
+        ranges.emplace_back(std::max(0, end - rows), end);
+      }
+      ranges.emplace_back(7, 8);  // some rows at least
+      SCOPED_TRACE(testing::Message()
+                   << "G " << heads.group << " K " << heads.kv_heads << " D " << heads.head_dim
+                   << " rows " << testing::PrintToString(ranges));
+      const Pieces batch(heads, ranges);
+      const Launching launching = {.wanted_blocks = below(2) ? 1 : 1000,
+                                   .partial_bytes = below(4) ? size_t{1} << 26 : size_t{5000},
+                                   .blocks = 1 + below(5)};
+      ExpectNear(heads, batch.pieces, Attend(heads, batch.pieces, launching));
+    }
+  });
 }
 
 TEST(Attention, RefusesOtherHeadSizes) {

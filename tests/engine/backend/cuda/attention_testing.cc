@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <random>
 
@@ -18,15 +19,17 @@ uint16_t Bits(bf16 value) {
   return bits;
 }
 
-int BlocksOf(const Piece& piece) { return (piece.end + kBlockTokens - 1) / kBlockTokens; }
+int BlocksFor(int tokens) { return (tokens + kBlockTokens - 1) / kBlockTokens; }
+int BlocksOf(const Piece& piece) { return BlocksFor(piece.end); }
 
-// The step's batch: blocks in random order, a few more than are needed, unused entries -1.
+// The step's batch: blocks in random order, a few more than are needed, unused entries -1. What a
+// conversation repeats is in its table again.
 Batch MakeBatch(const std::vector<Piece>& pieces, int* num_blocks) {
   Batch batch;
   batch.Clear();
   int used = 0;
   for (const Piece& piece : pieces) {
-    used += BlocksOf(piece);
+    used += std::min(BlocksOf(piece), BlocksFor(piece.conversation->rows()));
     batch.max_blocks = std::max(batch.max_blocks, BlocksOf(piece));
   }
   *num_blocks = used + 2;
@@ -39,8 +42,16 @@ Batch MakeBatch(const std::vector<Piece>& pieces, int* num_blocks) {
     batch.tokens.resize(batch.positions.size());
     batch.query_start.push_back(batch.num_tokens());
     batch.context_length.push_back(piece.end);
+    std::map<int, int> by_row;
     for (int i = 0; i < batch.max_blocks; ++i) {
-      batch.block_table.push_back(i < BlocksOf(piece) ? blocks[next++] : -1);
+      int block = -1;
+      if (i < BlocksOf(piece)) {
+        const auto [found, first] =
+            by_row.try_emplace(piece.conversation->Row(i * kBlockTokens), next);
+        next += first;
+        block = blocks[found->second];
+      }
+      batch.block_table.push_back(block);
     }
   }
   return batch;
@@ -62,9 +73,10 @@ std::vector<bf16> FillCache(const Heads& heads, const std::vector<Piece>& pieces
   for (size_t s = 0; s < pieces.size(); ++s) {
     const Conversation& conversation = *pieces[s].conversation;
     for (int p = 0; p < pieces[s].end; ++p) {
+      if (p >= conversation.period && p < conversation.repeated()) continue;  // there already
       const int block = batch.block_table[s * batch.max_blocks + p / kBlockTokens];
       for (int h = 0; h < heads.kv_heads; ++h) {
-        const size_t from = size_t(p) * heads.kv_width() + h * d;
+        const size_t from = size_t(conversation.Row(p)) * heads.kv_width() + h * d;
         bf16* to = &cache[size_t(block) * BlockStride(heads) + BlockStride(heads) / 2 +
                           (h * 2 * kBlockTokens + p % kBlockTokens) * d];
         std::copy_n(&conversation.k[from], d, to);
@@ -80,7 +92,7 @@ std::vector<float> FillQkv(const Heads& heads, const std::vector<Piece>& pieces)
   std::vector<float> qkv;
   for (const Piece& piece : pieces) {
     for (int p = piece.begin; p < piece.end; ++p) {
-      const auto q = piece.conversation->q.begin() + p * heads.q_width();
+      const auto q = piece.conversation->q.begin() + piece.conversation->Row(p) * heads.q_width();
       qkv.insert(qkv.end(), q, q + heads.q_width());
       qkv.insert(qkv.end(), 2 * heads.kv_width(), std::nanf(""));
     }
@@ -88,13 +100,43 @@ std::vector<float> FillQkv(const Heads& heads, const std::vector<Piece>& pieces)
   return qkv;
 }
 
+// The tiles' spans before this one.
+void LeaveOut(int first_span, std::vector<AttentionTile>& tiles) {
+  std::erase_if(tiles, [=](const AttentionTile& tile) {
+    return tile.parts > 0 && tile.first_span < first_span;
+  });
+  for (AttentionTile& tile : tiles) {
+    if (tile.parts > 0) {
+      tile.part -= first_span;
+      tile.parts -= first_span;
+    } else {
+      tile.first_span += first_span;
+      tile.spans -= first_span;
+    }
+  }
+}
+
 }  // namespace
 
-Conversation::Conversation(const Heads& heads, int length, uint32_t seed)
+Conversation::Conversation(const Heads& heads, int length, uint32_t seed, int period, int tail)
     : length(length),
-      q(NormalFloats(size_t(length) * heads.q_width(), seed)),
-      k(NormalBf16(size_t(length) * heads.kv_width(), seed + 1)),
-      v(NormalBf16(size_t(length) * heads.kv_width(), seed + 2)) {}
+      period(period),
+      tail(tail),
+      q(NormalFloats(size_t(rows()) * heads.q_width(), seed)),
+      k(NormalBf16(size_t(rows()) * heads.kv_width(), seed + 1)),
+      v(NormalBf16(size_t(rows()) * heads.kv_width(), seed + 2)) {}
+
+int Conversation::TimesInRange(int row, int begin, int end) const {
+  if (row >= period) {
+    const int position = repeated() + row - period;
+    return position >= begin && position < end ? 1 : 0;
+  }
+  const auto before = [&](int p) {
+    p = std::min(p, repeated());
+    return p / period + (p % period > row ? 1 : 0);
+  };
+  return before(end) - before(begin);
+}
 
 std::vector<uint16_t> Attend(const Heads& heads, const std::vector<Piece>& pieces,
                              const Launching& launching) {
@@ -108,6 +150,8 @@ std::vector<uint16_t> Attend(const Heads& heads, const std::vector<Piece>& piece
                                               max_context, launching.partial_bytes);
   AttentionPlan plan;
   PlanAttention(batch, grid, room, plan);
+  LeaveOut(launching.first_span, plan.few);
+  LeaveOut(launching.first_span, plan.many);
 
   const DeviceArray<bf16> cache(FillCache(heads, pieces, batch, num_blocks));
   const DeviceArray<float> qkv(FillQkv(heads, pieces));
@@ -155,18 +199,24 @@ std::vector<uint16_t> Attend(const Heads& heads, const std::vector<Piece>& piece
 // values weighted so, by e times the mean distance of the values from it.
 //   - sums over the keys: n additions of 2 u relative to the mean of |v|, above and below; a span
 //     adds 2; the division 3 u.
-Expected Reference(const Heads& heads, const Conversation& conversation, int position) {
+Expected Reference(const Heads& heads, const Conversation& conversation, int position,
+                   int first_key) {
   const int d = heads.head_dim;
-  const int keys = position + 1;
+  const int keys = position + 1 - first_key;
+  std::vector<std::pair<int, int>> rows;  // of k and v, and how often the row meets them
+  for (int row = 0; row < conversation.rows(); ++row) {
+    const int times = conversation.TimesInRange(row, first_key, position + 1);
+    if (times > 0) rows.emplace_back(row, times);
+  }
   Expected expected;
   for (int h = 0; h < heads.heads(); ++h) {
-    const float* q = &conversation.q[size_t(position) * heads.q_width() + h * d];
+    const float* q = &conversation.q[size_t(conversation.Row(position)) * heads.q_width() + h * d];
     const size_t column = size_t(h / heads.group) * d;
-    std::vector<double> weights(keys);
+    std::vector<double> weights;
     double largest = -std::numeric_limits<double>::infinity();
     double magnitude = 0;
-    for (int i = 0; i < keys; ++i) {
-      const bf16* k = &conversation.k[size_t(i) * heads.kv_width() + column];
+    for (const auto& [row, times] : rows) {
+      const bf16* k = &conversation.k[size_t(row) * heads.kv_width() + column];
       double score = 0;
       double absolute = 0;
       for (int j = 0; j < d; ++j) {
@@ -174,28 +224,33 @@ Expected Reference(const Heads& heads, const Conversation& conversation, int pos
         score += product;
         absolute += std::abs(product);
       }
-      weights[i] = score / std::sqrt(d);
-      largest = std::max(largest, weights[i]);
+      weights.push_back(score / std::sqrt(d));
+      largest = std::max(largest, weights.back());
       magnitude = std::max(magnitude, absolute / std::sqrt(d));
     }
     double sum = 0;
-    for (double& weight : weights) sum += weight = std::exp(weight - largest);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      sum += weights[i] = rows[i].second * std::exp(weights[i] - largest);
+    }
     const int tiles = (keys + kKeyTile - 1) / kKeyTile + 2;
     const double weight_error =
         kBf16Rounding + kF32Rounding * ((2 * d + 6) * magnitude + 4 + tiles * (6 + 4 * magnitude));
     const double sum_error = kF32Rounding * (4.0 * keys + 4 * tiles + 3);
     for (int j = 0; j < d; ++j) {
-      const auto value = [&](int i) {
-        return double{FromBf16(conversation.v[size_t(i) * heads.kv_width() + column + j])};
+      const auto value = [&](size_t i) {
+        return double{
+            FromBf16(conversation.v[size_t(rows[i].first) * heads.kv_width() + column + j])};
       };
       double out = 0;
       double absolute = 0;
       double distance = 0;
-      for (int i = 0; i < keys; ++i) {
+      for (size_t i = 0; i < rows.size(); ++i) {
         out += weights[i] * value(i) / sum;
         absolute += weights[i] * std::abs(value(i)) / sum;
       }
-      for (int i = 0; i < keys; ++i) distance += weights[i] * std::abs(value(i) - out) / sum;
+      for (size_t i = 0; i < rows.size(); ++i) {
+        distance += weights[i] * std::abs(value(i) - out) / sum;
+      }
       const double error = weight_error * distance / (1 - weight_error) + sum_error * absolute;
       expected.out.push_back(out);
       expected.tolerance.push_back(error + kBf16Rounding * (std::abs(out) + error));
@@ -205,11 +260,11 @@ Expected Reference(const Heads& heads, const Conversation& conversation, int pos
 }
 
 void ExpectNear(const Heads& heads, const std::vector<Piece>& pieces,
-                const std::vector<uint16_t>& out) {
+                const std::vector<uint16_t>& out, int first_span) {
   size_t at = 0;
   for (const Piece& piece : pieces) {
     for (int p = piece.begin; p < piece.end; ++p) {
-      const Expected expected = Reference(heads, *piece.conversation, p);
+      const Expected expected = Reference(heads, *piece.conversation, p, first_span * kSpanKeys);
       for (int i = 0; i < heads.q_width(); ++i, ++at) {
         const double error = std::abs(double{ToFloat(BFloat16{out[at]})} - expected.out[i]);
         ASSERT_LE(error, expected.tolerance[i])

@@ -71,15 +71,15 @@ class KvGuard : public ForwardingBackend {
   void Guard(const Batch& batch) {
     Lift();
     const std::vector<int> used = TokensUsed(batch, Kv(0).num_blocks);
-    const size_t block_bytes = KvBlockBytes(1);
     const size_t panels = size_t{2} * shape_.kv_heads;  // K and V of each head, [16 tokens][D]
-    const size_t token_bytes = block_bytes / panels / kBlockTokens;
-    for (int layer = 0; layer < layers_; ++layer) {
-      char* at = static_cast<char*>(Kv(layer).data);
-      for (const int tokens : used) {
+    const size_t panel_bytes = KvBlockBytes(1) / panels;
+    for (size_t block = 0; block < used.size(); ++block) {
+      const size_t used_bytes = used[block] * (panel_bytes / kBlockTokens);
+      for (int layer = 0; layer < layers_; ++layer) {
+        const KvLayer kv = Kv(layer);
+        char* const first = static_cast<char*>(kv.data) + block * kv.block_stride;
         for (size_t panel = 0; panel < panels; ++panel) {
-          Poison(at + tokens * token_bytes, (kBlockTokens - tokens) * token_bytes);
-          at += kBlockTokens * token_bytes;
+          Poison(first + panel * panel_bytes + used_bytes, panel_bytes - used_bytes);
         }
       }
     }

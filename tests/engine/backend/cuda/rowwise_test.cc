@@ -1,5 +1,8 @@
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "engine/backend/cuda/kernels.h"
@@ -75,6 +78,17 @@ TEST(AddRmsNormTest, AgreesWithDoublePrecision) {
   });
 }
 
+TEST(AddRmsNormTest, RandomShapesAgreeWithDoublePrecision) {
+  std::mt19937 random(4);
+  ForEachSchedule([&] {
+    for (int i = 0; i < 20; ++i) {
+      const int rows = 1 + static_cast<int>(random() % 5);
+      const int n = 8 * (1 + static_cast<int>(random() % 300));
+      CheckAddRmsNorm(rows, n, random() % 2 == 0);
+    }
+  });
+}
+
 TEST(AddRmsNormTest, RowDoesNotDependOnTheOthers) {
   constexpr int kRows = 5;
   constexpr int kN = 192;
@@ -96,20 +110,19 @@ TEST(AddRmsNormTest, RowDoesNotDependOnTheOthers) {
   }
 }
 
+std::vector<double2> OnDevice(const std::vector<RopeTable::Angle>& angles) {
+  std::vector<double2> values;
+  values.reserve(angles.size());
+  for (const RopeTable::Angle& angle : angles) values.push_back(make_double2(angle.cos, angle.sin));
+  return values;
+}
+
 TEST(RopeAnglesTest, AgreesWithTheTable) {
   constexpr int kHalf = 64;
   constexpr int kPositions = 262144;
   RopeTable table(5e6, 2 * kHalf);
-  const auto on_device = [](const std::vector<RopeTable::Angle>& angles) {
-    std::vector<double2> values;
-    values.reserve(angles.size());
-    for (const RopeTable::Angle& angle : angles) {
-      values.push_back(make_double2(angle.cos, angle.sin));
-    }
-    return values;
-  };
-  const DeviceArray<double2> coarse(on_device(table.CoarseUpTo(kPositions)));
-  const DeviceArray<double2> fine(on_device(table.fine()));
+  const DeviceArray<double2> coarse(OnDevice(table.CoarseUpTo(kPositions)));
+  const DeviceArray<double2> fine(OnDevice(table.fine()));
   const std::vector<int> positions = {0, 1, 255, 256, 257, 4095, 100'000, kPositions - 1};
   const int rows = static_cast<int>(positions.size());
   const DeviceArray<int> positions_on(positions);
@@ -129,39 +142,64 @@ TEST(RopeAnglesTest, AgreesWithTheTable) {
   }
 }
 
+// Angles in f64 from nothing but their definition, at positions as they come.
+TEST(RopeAnglesTest, RandomPositionsAgreeWithDoublePrecision) {
+  std::mt19937 random(5);
+  ForEachSchedule([&] {
+    const int half = 8 << random() % 4;
+    const double theta = random() % 2 == 0 ? 1e6 : 5e6;
+    constexpr int kPositions = 262144;
+    RopeTable table(theta, 2 * half);
+    const DeviceArray<double2> coarse(OnDevice(table.CoarseUpTo(kPositions)));
+    const DeviceArray<double2> fine(OnDevice(table.fine()));
+    std::vector<int> positions(1 + random() % 40);
+    for (int& position : positions) position = static_cast<int>(random() % kPositions);
+    const int rows = static_cast<int>(positions.size());
+    const DeviceArray<int> positions_on(positions);
+    const DeviceArray<float> cos_on(size_t(rows) * half), sin_on(size_t(rows) * half);
+    ASSERT_EQ(RopeAngles(cos_on.get(), sin_on.get(), positions_on.get(), coarse.get(), fine.get(),
+                         rows, half, nullptr),
+              cudaSuccess);
+    const std::vector<float> cos = cos_on.Read(), sin = sin_on.Read();
+    for (int i = 0; i < rows * half; ++i) {
+      // A frequency of at most 1 is off by 2^-52, an angle of at most 2^18 by 2^-34, here and
+      // there; then one rounding to f32, of a GPU two.
+      const double angle = positions[i / half] * std::pow(theta, -double(i % half) / half);
+      ASSERT_NEAR(cos[i], std::cos(angle), 2 * kF32Rounding + 0x1p-33) << positions[i / half];
+      ASSERT_NEAR(sin[i], std::sin(angle), 2 * kF32Rounding + 0x1p-33) << positions[i / half];
+    }
+  });
+}
+
 struct RopeShape {
   int rows, heads, kv_heads, head_dim;
 };
 
-// Where element i of token `slot`'s K (0) or V (1) lies in the pool.
 // Values from one block to the next: there are two layers, ours the second.
 int BlockStride(const RopeShape& s) { return 2 * s.kv_heads * 2 * kBlockTokens * s.head_dim; }
+// Where element i of token `slot`'s K (0) or V (1) lies in the pool.
 size_t PoolIndex(const RopeShape& s, int slot, int head, int part, int i) {
   return size_t(slot / kBlockTokens) * BlockStride(s) + BlockStride(s) / 2 +
          ((head * 2 + part) * kBlockTokens + slot % kBlockTokens) * s.head_dim + i;
 }
 
-void CheckNormRopeStore(const RopeShape& s) {
+// slots: of each row; negative: its K and V go nowhere.
+void CheckNormRopeStore(const RopeShape& s, const std::vector<int>& positions,
+                        const std::vector<int>& slots, int blocks) {
   SCOPED_TRACE(testing::Message() << s.rows << " rows, " << s.heads << " + " << s.kv_heads
                                   << " heads of " << s.head_dim);
   constexpr float kEps = 1e-6f;
-  constexpr int kBlocks = 4;
   const int heads = s.heads + 2 * s.kv_heads;
   const int half = s.head_dim / 2;
   const std::vector<float> qkv = NormalFloats(size_t(s.rows) * heads * s.head_dim, 1, 2.0f);
   const std::vector<float> q_norm = NormalFloats(s.head_dim, 2),
                            k_norm = NormalFloats(s.head_dim, 3);
-  std::vector<int> positions, slots;
-  for (int t = 0; t < s.rows; ++t) {
-    positions.push_back(5 + 37 * t);
-    slots.push_back(t == 1 ? -1 : (3 + 17 * t) % (kBlocks * kBlockTokens));
-  }
   std::vector<float> cos(s.rows * half), sin(s.rows * half);
   RopeTable(1e4, s.head_dim).Fill(positions.data(), s.rows, cos.data(), sin.data());
   const DeviceArray<float> qkv_on(qkv), q_norm_on(q_norm), k_norm_on(k_norm), cos_on(cos),
       sin_on(sin);
   const DeviceArray<int> slots_on(slots);
-  const DeviceArray<bf16> pool_on(size_t{kBlocks} * BlockStride(s));
+  const DeviceArray<bf16> pool_on(size_t(blocks) * BlockStride(s));
   ASSERT_EQ(NormRopeStore(
                 {.qkv = qkv_on.get(),
                  .q_norm = q_norm_on.get(),
@@ -177,6 +215,14 @@ void CheckNormRopeStore(const RopeShape& s) {
             cudaSuccess);
   const std::vector<float> out = qkv_on.Read();
   const std::vector<bf16> pool = pool_on.Read();
+  const std::set<int> written(slots.begin(), slots.end());
+  for (int slot = 0; slot < blocks * kBlockTokens; ++slot) {
+    if (written.count(slot) > 0) continue;
+    for (int i = 0; i < 2 * s.kv_heads * s.head_dim; ++i) {  // NaN still
+      ASSERT_TRUE(std::isnan(Bf16At(
+          pool, PoolIndex(s, slot, i / s.head_dim / 2, i / s.head_dim % 2, i % s.head_dim))));
+    }
+  }
   for (int t = 0; t < s.rows; ++t) {
     for (int h = 0; h < heads; ++h) {
       const float* from = qkv.data() + (size_t(t) * heads + h) * s.head_dim;
@@ -219,12 +265,46 @@ void CheckNormRopeStore(const RopeShape& s) {
   }
 }
 
+void CheckNormRopeStore(const RopeShape& s) {
+  constexpr int kBlocks = 4;
+  std::vector<int> positions, slots;
+  for (int t = 0; t < s.rows; ++t) {
+    positions.push_back(5 + 37 * t);
+    slots.push_back(t == 1 ? -1 : (3 + 17 * t) % (kBlocks * kBlockTokens));
+  }
+  CheckNormRopeStore(s, positions, slots, kBlocks);
+}
+
 TEST(NormRopeStoreTest, AgreesWithDoublePrecision) {
   ForEachSchedule([] {
     CheckNormRopeStore({1, 2, 1, 16});
     CheckNormRopeStore({3, 12, 4, 32});
     CheckNormRopeStore({2, 5, 1, 64});
     CheckNormRopeStore({3, 4, 2, 128});
+  });
+}
+
+// Slots of any order, at the edges of blocks too, some rows or all of them with none.
+TEST(NormRopeStoreTest, RandomShapesAgreeWithDoublePrecision) {
+  constexpr int kBlocks = 6;
+  std::mt19937 random(6);
+  const auto below = [&](int n) { return static_cast<int>(random() % n); };
+  ForEachSchedule([&] {
+    for (int i = 0; i < 12; ++i) {
+      const int kv_heads = 1 + below(3);
+      const RopeShape shape = {1 + below(24), kv_heads * (1 + below(4)), kv_heads, 16 << below(4)};
+      std::vector<int> slots(kBlocks * kBlockTokens), positions(shape.rows);
+      std::iota(slots.begin(), slots.end(), 0);
+      std::shuffle(slots.begin(), slots.end(), random);
+      slots.resize(shape.rows);
+      if (below(2)) slots[0] = below(2) ? kBlockTokens - 1 : (kBlocks - 1) * kBlockTokens;
+      for (int t = 1; t < shape.rows; ++t) {
+        if (slots[t] == slots[0] || below(4) == 0) slots[t] = -1;
+      }
+      if (i == 3) slots.assign(shape.rows, -1);
+      for (int& position : positions) position = below(262144);
+      CheckNormRopeStore(shape, positions, slots, kBlocks);
+    }
   });
 }
 

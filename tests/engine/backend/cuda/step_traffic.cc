@@ -1,5 +1,6 @@
 #include "tests/engine/backend/cuda/step_traffic.h"
 
+#include <cmath>
 #include <memory>
 #include <vector>
 
@@ -11,6 +12,22 @@
 
 namespace kvasir::cuda {
 namespace {
+
+constexpr uint64_t simt::KernelCounts::*kCounts[] = {&simt::KernelCounts::launches,
+                                                     &simt::KernelCounts::load_bytes,
+                                                     &simt::KernelCounts::full_load_bytes,
+                                                     &simt::KernelCounts::load_sectors,
+                                                     &simt::KernelCounts::distinct_load_sectors,
+                                                     &simt::KernelCounts::store_bytes,
+                                                     &simt::KernelCounts::store_sectors,
+                                                     &simt::KernelCounts::distinct_store_sectors,
+                                                     &simt::KernelCounts::shared_wavefronts,
+                                                     &simt::KernelCounts::bank_conflicts,
+                                                     &simt::KernelCounts::tensor_flops};
+
+bool IsAttention(const std::string& kernel) {
+  return kernel.find("AttentionKernel") != std::string::npos;
+}
 
 Batch MakeBatch(const StepShape& shape) {
   const int blocks = (shape.context + kBlockTokens - 1) / kBlockTokens;
@@ -77,39 +94,49 @@ Traffic CountStep(const ModelConfig& config, const StepShape& shape) {
 Traffic ScaleLayers(const Traffic& one, const Traffic& two, int layers) {
   Traffic scaled = one;
   for (const auto& [name, of_two] : two) {
-    simt::KernelCounts& total = scaled[name];
-    const auto scale = [layers](uint64_t& value, uint64_t with_two) {
-      value += (with_two - value) * (layers - 1);
-    };
-    scale(total.launches, of_two.launches);
-    scale(total.load_bytes, of_two.load_bytes);
-    scale(total.full_load_bytes, of_two.full_load_bytes);
-    scale(total.load_sectors, of_two.load_sectors);
-    scale(total.distinct_load_sectors, of_two.distinct_load_sectors);
-    scale(total.store_bytes, of_two.store_bytes);
-    scale(total.store_sectors, of_two.store_sectors);
-    scale(total.distinct_store_sectors, of_two.distinct_store_sectors);
-    scale(total.shared_wavefronts, of_two.shared_wavefronts);
-    scale(total.bank_conflicts, of_two.bank_conflicts);
-    scale(total.tensor_flops, of_two.tensor_flops);
+    for (const auto count : kCounts) {
+      uint64_t& value = scaled[name].*count;
+      value += (of_two.*count - value) * (layers - 1);
+    }
   }
   return scaled;
+}
+
+Traffic CountAttention(const ModelConfig& config, const StepShape& shape) {
+  ModelConfig thin = config;
+  thin.layers = 1;
+  thin.hidden = thin.ffn = thin.vocab = 64;
+  Traffic attention = CountStep(thin, shape);
+  std::erase_if(attention, [](const auto& kernel) { return !IsAttention(kernel.first); });
+  return attention;
+}
+
+Traffic WithAttention(const Traffic& step, const Traffic& attention, int layers) {
+  Traffic changed = step;
+  std::erase_if(changed, [](const auto& kernel) { return IsAttention(kernel.first); });
+  for (const auto& [name, counts] : attention) {
+    for (const auto count : kCounts) changed[name].*count = counts.*count * layers;
+  }
+  return changed;
+}
+
+Traffic Extrapolate(const Traffic& first, double at_first, const Traffic& last, double at_last,
+                    double at) {
+  Traffic result = first;
+  for (const auto& [name, counts] : last) {
+    for (const auto count : kCounts) {
+      uint64_t& value = result[name].*count;
+      const double slope = (double(counts.*count) - double(value)) / (at_last - at_first);
+      value = static_cast<uint64_t>(std::llround(double(value) + slope * (at - at_first)));
+    }
+  }
+  return result;
 }
 
 simt::KernelCounts Sum(const Traffic& traffic) {
   simt::KernelCounts sum;
   for (const auto& [name, counts] : traffic) {
-    sum.launches += counts.launches;
-    sum.load_bytes += counts.load_bytes;
-    sum.full_load_bytes += counts.full_load_bytes;
-    sum.load_sectors += counts.load_sectors;
-    sum.distinct_load_sectors += counts.distinct_load_sectors;
-    sum.store_bytes += counts.store_bytes;
-    sum.store_sectors += counts.store_sectors;
-    sum.distinct_store_sectors += counts.distinct_store_sectors;
-    sum.shared_wavefronts += counts.shared_wavefronts;
-    sum.bank_conflicts += counts.bank_conflicts;
-    sum.tensor_flops += counts.tensor_flops;
+    for (const auto count : kCounts) sum.*count += counts.*count;
   }
   return sum;
 }

@@ -30,6 +30,16 @@ Traffic CountStep(const ModelConfig& config, const StepShape& shape);
 // What a step of `layers` layers asks, from what it asks with one and with two.
 Traffic ScaleLayers(const Traffic& one, const Traffic& two, int layers);
 
+// What attention asks in one layer of `config`, counted in a model in which nothing else is large:
+// it depends on heads and contexts alone.
+Traffic CountAttention(const ModelConfig& config, const StepShape& shape);
+// A step's traffic with this attention in each of the layers instead of its own.
+Traffic WithAttention(const Traffic& step, const Traffic& attention, int layers);
+
+// What a line through two points asks at a third.
+Traffic Extrapolate(const Traffic& first, double at_first, const Traffic& last, double at_last,
+                    double at);
+
 simt::KernelCounts Sum(const Traffic& traffic);
 
 // Bytes that a step cannot do without: every weight once, the cached K and V of every sequence.

@@ -25,6 +25,54 @@ TEST(StepTrafficTest, DecodingReadsTheWeightsOnce) {
   EXPECT_EQ(sum.bank_conflicts, 0);
 }
 
+// One layer with attention at its real shape, the rest small.
+ModelConfig RealAttention() {
+  ModelConfig config = Qwen3Of4B(1);
+  config.hidden = config.ffn = config.vocab = 256;
+  return config;
+}
+
+TEST(StepTrafficTest, NothingConflictsInADecodeOfManyNorInAPrompt) {
+  for (const StepShape& shape : {StepShape{.batch = 64, .rows = 1, .context = 130},
+                                 StepShape{.batch = 2, .rows = 40, .context = 100},
+                                 StepShape{.batch = 1, .rows = 258, .context = 258}}) {
+    SCOPED_TRACE(testing::Message() << shape.batch << " x " << shape.rows);
+    const Traffic step = CountStep(RealAttention(), shape);
+    for (const auto& [name, counts] : step) {
+      EXPECT_EQ(counts.bank_conflicts, 0) << name;
+      for (const auto& [line, extra] : counts.conflict_lines) ADD_FAILURE() << line << " " << extra;
+    }
+    EXPECT_GT(Sum(step).shared_wavefronts, 0);
+  }
+}
+
+// Of a decode that is counted without its matrices.
+TEST(StepTrafficTest, AttentionDependsOnHeadsAndContextAlone) {
+  const StepShape shape = {.batch = 3, .rows = 1, .context = 600};
+  const Traffic step = CountStep(RealAttention(), shape);
+  const Traffic same = WithAttention(step, CountAttention(RealAttention(), shape), 1);
+  ASSERT_EQ(step.size(), same.size());
+  for (const auto& [name, counts] : step) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(counts.load_sectors, same.at(name).load_sectors);
+    EXPECT_EQ(counts.distinct_load_sectors, same.at(name).distinct_load_sectors);
+    EXPECT_EQ(counts.distinct_store_sectors, same.at(name).distinct_store_sectors);
+    EXPECT_EQ(counts.full_load_bytes, same.at(name).full_load_bytes);
+    EXPECT_EQ(counts.tensor_flops, same.at(name).tensor_flops);
+    EXPECT_EQ(counts.launches, same.at(name).launches);
+  }
+}
+
+TEST(StepTrafficTest, ExtrapolatesALine) {
+  Traffic first, last;
+  first["a"].load_sectors = 100;
+  last["a"].load_sectors = 140;
+  last["b"].launches = 4;
+  const Traffic far = Extrapolate(first, 2, last, 4, 10);
+  EXPECT_EQ(far.at("a").load_sectors, 260);
+  EXPECT_EQ(far.at("b").launches, 16);
+}
+
 TEST(StepTrafficTest, ALayerIsEightLaunches) {
   const StepShape shape = {.batch = 3, .rows = 1, .context = 20};
   ModelConfig config = {.hidden = 64,
