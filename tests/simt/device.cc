@@ -15,7 +15,6 @@ namespace {
 constexpr int kRuntimeVersion = 13000;
 constexpr size_t kSharedDefault = 48 << 10;  // bytes a block may have without opting in
 constexpr size_t kSharedReserved = 1 << 10;  // bytes of each block's
-constexpr unsigned kThreadsPerMultiprocessor = 2048;
 constexpr int kBlocksPerMultiprocessor = 32;
 
 Device& TheDevice() {
@@ -126,9 +125,12 @@ cudaError_t CheckLaunch(const Launch& launch) {
 
 cudaError_t BlocksPerMultiprocessor(int* blocks, int threads, size_t dynamic_shared) {
   if (threads <= 0 || threads > int(kMaxThreads)) return SetError(cudaErrorInvalidValue);
-  const size_t by_threads = kThreadsPerMultiprocessor / ((threads + kLanes - 1) / kLanes * kLanes);
-  const size_t by_shared =
-      (CurrentDevice().shared_per_block + kSharedReserved) / (dynamic_shared + kSharedReserved);
+  const Device& device = CurrentDevice();
+  *blocks = 0;
+  if (dynamic_shared > device.shared_per_block) return cudaSuccess;
+  const size_t by_threads =
+      device.threads_per_multiprocessor / ((threads + kLanes - 1) / kLanes * kLanes);
+  const size_t by_shared = device.shared_per_multiprocessor / (dynamic_shared + kSharedReserved);
   *blocks = std::min(kBlocksPerMultiprocessor, static_cast<int>(std::min(by_threads, by_shared)));
   return cudaSuccess;
 }

@@ -3,6 +3,7 @@
 #include <simt.h>
 
 #include <string>
+#include <tuple>
 
 #include "engine/backend/cuda/gpu.cuh"
 #include "gtest/gtest.h"
@@ -80,6 +81,19 @@ TEST_F(SimtDeviceTest, OccupancyIsBoundByThreadsAndSharedMemory) {
   EXPECT_EQ(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, EmptyKernel, 128, 80 << 10),
             cudaSuccess);
   EXPECT_EQ(blocks, 2);
+
+  // A multiprocessor may hold less than two of the largest blocks.
+  simt::SetDevice({.major = 8,
+                   .minor = 9,
+                   .shared_per_block = 99 << 10,
+                   .shared_per_multiprocessor = 100 << 10,
+                   .threads_per_multiprocessor = 1536});
+  for (const auto& [threads, shared, expected] :
+       {std::tuple{256, 0, 6}, {128, 39 << 10, 2}, {128, 60 << 10, 1}, {128, 100 << 10, 0}}) {
+    EXPECT_EQ(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, EmptyKernel, threads, shared),
+              cudaSuccess);
+    EXPECT_EQ(blocks, expected) << threads << " " << shared;
+  }
 }
 
 TEST_F(SimtDeviceTest, NamesErrors) {

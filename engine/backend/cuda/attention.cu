@@ -309,6 +309,17 @@ cudaError_t LaunchFor(const AttentionArgs& args, bool few, int blocks, cudaStrea
   return few ? LaunchFor<D, 1>(args, blocks, stream) : LaunchFor<D, 4>(args, blocks, stream);
 }
 
+template <int D, int kRowTiles>
+cudaError_t BlocksAtOnce(int* blocks) {
+  return cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, AttentionKernel<D, kRowTiles>,
+                                                       Shares<D, kRowTiles>::kThreads,
+                                                       sizeof(Workspace<D, kRowTiles>));
+}
+template <int D>
+cudaError_t BlocksAtOnce(bool few, int* blocks) {
+  return few ? BlocksAtOnce<D, 1>(blocks) : BlocksAtOnce<D, 4>(blocks);
+}
+
 template <int D>
 cudaError_t LoadFor() {
   return FirstError(LoadKernel(AttentionKernel<D, 1>, sizeof(Workspace<D, 1>)),
@@ -331,6 +342,21 @@ cudaError_t Attention(const AttentionArgs& args, bool few, int blocks, cudaStrea
       return LaunchFor<64>(args, few, blocks, stream);
     case 128:
       return LaunchFor<128>(args, few, blocks, stream);
+    default:
+      return cudaErrorInvalidValue;
+  }
+}
+
+cudaError_t AttentionBlocksAtOnce(int head_dim, bool few, int* blocks) {
+  switch (head_dim) {
+    case 16:
+      return BlocksAtOnce<16>(few, blocks);
+    case 32:
+      return BlocksAtOnce<32>(few, blocks);
+    case 64:
+      return BlocksAtOnce<64>(few, blocks);
+    case 128:
+      return BlocksAtOnce<128>(few, blocks);
     default:
       return cudaErrorInvalidValue;
   }

@@ -63,7 +63,7 @@ Cut ChooseCut(const Batch& batch, const AttentionGrid& grid, int max_states) {
   int64_t many_tiles = 0;
   ForEachRowTile(batch, grid.group, [&](const AttentionTile&, bool few) { many_tiles += !few; });
   Cut cut;
-  cut.many = many_tiles * grid.kv_heads < grid.wanted_blocks;
+  cut.many = many_tiles * grid.kv_heads < grid.many_blocks;
   // Where there is no room for all, it goes to the longest: they would be waited for.
   while (StatesOf(batch, grid.group, cut) > max_states) cut.min_spans *= 2;
   return cut;

@@ -11,10 +11,12 @@ namespace kvasir::cuda {
 
 // What the cut of attention into tiles depends on besides the batch. The bits do not depend on it.
 struct AttentionGrid {
-  int group = 1;          // G, from 1 to kTileRows
-  int kv_heads = 1;       // K: so many blocks work on a tile
-  int head_dim = 0;       // D
-  int wanted_blocks = 1;  // with fewer, multiprocessors idle
+  int group = 1;     // G, from 1 to kTileRows
+  int kv_heads = 1;  // K: so many blocks work on a tile
+  int head_dim = 0;  // D
+  // Of each kernel, the blocks that the device holds at once: with fewer, multiprocessors idle.
+  int few_blocks = 1;
+  int many_blocks = 1;
 };
 
 // How much a plan may hold: what the device's memory is planned from.

@@ -26,7 +26,7 @@ constexpr char kArithmeticVersion[] = "1";
 
 class CudaBackend : public Backend {
  public:
-  CudaBackend(const GpuBackendOptions& options, const Device& device);
+  CudaBackend(const GpuBackendOptions& options, const Device& device, const AttentionGrid& grid);
   ~CudaBackend() override;
   // Allocates what does not depend on weights. `api`: null where cuBLASLt is not to be used.
   absl::Status Start(const CublasLtApi* api);
@@ -120,12 +120,13 @@ cudaStream_t NewStream() {
   return stream;
 }
 
-CudaBackend::CudaBackend(const GpuBackendOptions& options, const Device& device)
+CudaBackend::CudaBackend(const GpuBackendOptions& options, const Device& device,
+                         const AttentionGrid& grid)
     : shape_(options.attention),
       device_(device),
       limits_(LimitsOf(options)),
-      grid_(GridOf(options.attention, device)),
-      room_(RoomOf(options, device)),
+      grid_(grid),
+      room_(RoomOf(options, grid)),
       memory_(device.total_memory, options.memory_fraction),
       stream_(NewStream()),
       staging_(limits_, grid_, room_),
@@ -416,12 +417,13 @@ void CudaBackend::Attention(Tensor out, Tensor qkv, KvLayer kv, const DeviceBatc
                         .heads = shape_.heads,
                         .partial = static_cast<float*>(partial_->data()),
                         .tickets = static_cast<unsigned*>(tickets_->data())};
-  const int blocks = (grid_.wanted_blocks + shape_.kv_heads - 1) / shape_.kv_heads;
   for (const bool few : {true, false}) {
     const StepStaging::Tiles tiles = few ? staging_.few() : staging_.many();
     if (!tiles.any) continue;
     args.tiles = tiles.tiles;
     args.count = tiles.count;
+    const int held = few ? grid_.few_blocks : grid_.many_blocks;
+    const int blocks = (held + shape_.kv_heads - 1) / shape_.kv_heads;
     CheckCuda(cuda::Attention(args, few, blocks, stream_), "Attention");
   }
 }
@@ -453,7 +455,9 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const GpuBackendOptio
         "GPU ", device->index, " (", device->name, ", compute capability ", device->major, ".",
         device->minor, ") cannot run this build's kernels: ", cudaGetErrorString(error)));
   }
-  const int64_t needed = DeviceMemory::Taken(FixedBytes(options, *device));
+  const absl::StatusOr<AttentionGrid> grid = GridOf(options.attention, *device);
+  if (!grid.ok()) return grid.status();
+  const int64_t needed = DeviceMemory::Taken(FixedBytes(options, *grid));
   const int64_t available = DeviceMemory(device->total_memory, options.memory_fraction).available();
   if (needed > available) {
     return absl::ResourceExhaustedError(absl::StrCat("GPU ", device->index, " has ", available,
@@ -461,7 +465,7 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const GpuBackendOptio
                                                      "--gpu-memory-fraction, and ",
                                                      needed, " are the least"));
   }
-  auto backend = std::make_unique<CudaBackend>(options, *device);
+  auto backend = std::make_unique<CudaBackend>(options, *device, *grid);
   if (absl::Status started = backend->Start(library); !started.ok()) return started;
   return backend;
 }

@@ -142,6 +142,8 @@ struct AttentionArgs {
 // Tiles of at most kTileRows rows (`few`), or 4 kTileRows.  `blocks`: of the grid, times K.
 // REQUIRES: G <= kTileRows. cudaErrorInvalidValue where D is not 16, 32, 64 or 128.
 cudaError_t Attention(const AttentionArgs& args, bool few, int blocks, cudaStream_t stream);
+// Of that kernel's blocks, how many a multiprocessor of the current device holds at once.
+cudaError_t AttentionBlocksAtOnce(int head_dim, bool few, int* blocks);
 
 // --- sampling (sample.cu)
 // -------------------------------------------------------------------------

@@ -14,8 +14,6 @@ namespace {
 
 // Where attention is cut by spans, its states take no more than this.
 constexpr size_t kMaxPartialBytes = size_t{256} << 20;
-// Of attention, on a multiprocessor: what registers and shared memory hold where rows are few.
-constexpr int kBlocksAtOnce = 3;
 
 }  // namespace
 
@@ -48,21 +46,30 @@ StepLimits LimitsOf(const GpuBackendOptions& options) {
           options.max_positions};
 }
 
-AttentionGrid GridOf(const AttentionShape& shape, const Device& device) {
-  return {.group = shape.heads / shape.kv_heads,
-          .kv_heads = shape.kv_heads,
-          .head_dim = shape.head_dim,
-          .wanted_blocks = kBlocksAtOnce * device.multiprocessors};
+absl::StatusOr<AttentionGrid> GridOf(const AttentionShape& shape, const Device& device) {
+  AttentionGrid grid = {.group = shape.heads / shape.kv_heads,
+                        .kv_heads = shape.kv_heads,
+                        .head_dim = shape.head_dim};
+  for (const bool few : {true, false}) {
+    int blocks = 0;
+    const cudaError_t error = AttentionBlocksAtOnce(shape.head_dim, few, &blocks);
+    if (error != cudaSuccess || blocks < 1) {
+      return absl::FailedPreconditionError(absl::StrCat("GPU ", device.index, " (", device.name,
+                                                        ") has no room for a block of ",
+                                                        "attention: ", cudaGetErrorString(error)));
+    }
+    (few ? grid.few_blocks : grid.many_blocks) = blocks * device.multiprocessors;
+  }
+  return grid;
 }
 
-AttentionRoom RoomOf(const GpuBackendOptions& options, const Device& device) {
-  return RoomForAttention(GridOf(options.attention, device), options.max_step_tokens,
-                          options.max_sequences, options.max_positions, kMaxPartialBytes);
+AttentionRoom RoomOf(const GpuBackendOptions& options, const AttentionGrid& grid) {
+  return RoomForAttention(grid, options.max_step_tokens, options.max_sequences,
+                          options.max_positions, kMaxPartialBytes);
 }
 
-std::vector<size_t> FixedBytes(const GpuBackendOptions& options, const Device& device) {
-  const AttentionGrid grid = GridOf(options.attention, device);
-  const AttentionRoom room = RoomOf(options, device);
+std::vector<size_t> FixedBytes(const GpuBackendOptions& options, const AttentionGrid& grid) {
+  const AttentionRoom room = RoomOf(options, grid);
   const size_t half = options.attention.head_dim / 2;
   const size_t coarse = (size_t(options.max_positions) + kRopeFine - 1) / kRopeFine;
   const size_t step_angles = options.max_step_tokens * half * sizeof(float);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "engine/backend/cuda/attention_plan.h"
 #include "engine/backend/cuda/device.h"
 #include "engine/backend/cuda/step_staging.h"
@@ -17,11 +18,12 @@ namespace kvasir::cuda {
 absl::Status CheckModel(const GpuBackendOptions& options);
 
 StepLimits LimitsOf(const GpuBackendOptions& options);
-AttentionGrid GridOf(const AttentionShape& shape, const Device& device);
-AttentionRoom RoomOf(const GpuBackendOptions& options, const Device& device);
+// REQUIRES: the device is the current one, its kernels have been loaded.
+absl::StatusOr<AttentionGrid> GridOf(const AttentionShape& shape, const Device& device);
+AttentionRoom RoomOf(const GpuBackendOptions& options, const AttentionGrid& grid);
 
 // Bytes of each buffer on the device that the backend allocates when it is created.
-std::vector<size_t> FixedBytes(const GpuBackendOptions& options, const Device& device);
+std::vector<size_t> FixedBytes(const GpuBackendOptions& options, const AttentionGrid& grid);
 
 }  // namespace kvasir::cuda
 

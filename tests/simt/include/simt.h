@@ -41,8 +41,10 @@ struct Device {
   int multiprocessors = 4;
   size_t memory = size_t{4} << 30;              // bytes
   size_t shared_per_block = size_t{163} << 10;  // bytes, by opting in
-  int l2_cache = 4 << 20;                       // bytes
-  int driver_version = 13000;                   // of the newest CUDA that it supports
+  size_t shared_per_multiprocessor = size_t{164} << 10;
+  int threads_per_multiprocessor = 2048;
+  int l2_cache = 4 << 20;      // bytes
+  int driver_version = 13000;  // of the newest CUDA that it supports
 };
 // REQUIRES: nothing is allocated.
 void SetDevice(const Device& device);

@@ -100,7 +100,7 @@ void Check(const Batch& batch, const AttentionGrid& grid, const AttentionRoom& r
 
 TEST(AttentionPlan, DecodeIsCutByItsSpans) {
   const Batch batch = MakeBatch({{1023, 1}, {1024, 1}, {0, 1}});
-  const AttentionGrid grid = {4, 8, 128, 1};
+  const AttentionGrid grid = {4, 8, 128, 1, 1};
   const AttentionPlan plan = Plan(batch, grid);
   EXPECT_TRUE(plan.many.empty());
   ASSERT_EQ(plan.few.size(), 2u + 3u + 1u);
@@ -113,17 +113,17 @@ TEST(AttentionPlan, DecodeIsCutByItsSpans) {
 
 TEST(AttentionPlan, PromptsAreCutOnlyWhereTilesAreFew) {
   const Batch batch = MakeBatch({{2000, 64}});  // 4 tiles of 16 tokens
-  const AttentionPlan whole = Plan(batch, {4, 8, 128, 32});
+  const AttentionPlan whole = Plan(batch, {4, 8, 128, 1, 32});
   EXPECT_EQ(whole.many.size(), 4u);
   EXPECT_EQ(whole.states, 0);
-  const AttentionPlan cut = Plan(batch, {4, 8, 128, 33});
+  const AttentionPlan cut = Plan(batch, {4, 8, 128, 1, 33});
   EXPECT_EQ(cut.many.size(), 5u + 4u + 4u + 4u);  // the last 16 of the tokens reach a fifth span
   EXPECT_EQ(cut.tickets, 4);
 }
 
 TEST(AttentionPlan, WithoutRoomForAllTheLongestAreCut) {
   const Batch batch = MakeBatch({{1500, 1}, {20000, 1}, {1500, 1}});  // 3, 40 and 3 spans
-  const AttentionGrid grid = {4, 1, 16, 1};
+  const AttentionGrid grid = {4, 1, 16, 1, 1};
   const size_t state_bytes = sizeof(float) * (16 + kStateExtra);
   const AttentionPlan plan = Plan(batch, grid, 4 * 42 * state_bytes);
   ASSERT_EQ(plan.few.size(), 42u);
@@ -144,7 +144,7 @@ TEST(AttentionPlan, EveryPlanCoversEveryRowOnceWithinTheRoom) {
       s.tokens = below(2) ? 1 : below(150);  // none is no mistake
     }
     const Batch batch = MakeBatch(sequences);
-    const AttentionGrid grid = {1 + below(kTileRows), 1 + below(8), 16, below(200)};
+    const AttentionGrid grid = {1 + below(kTileRows), 1 + below(8), 16, below(200), below(200)};
     const AttentionRoom room = RoomFor(batch, grid, below(3) ? kPlenty : below(100000));
     AttentionPlan plan;
     plan.Reserve(room);
@@ -160,7 +160,7 @@ TEST(AttentionPlan, EveryPlanCoversEveryRowOnceWithinTheRoom) {
 }
 
 TEST(AttentionRoom, IsBoundedByBytes) {
-  const AttentionGrid grid = {4, 8, 128, 264};
+  const AttentionGrid grid = {4, 8, 128, 264, 132};
   const AttentionRoom room = RoomForAttention(grid, 8192, 256, 262144, size_t{64} << 20);
   EXPECT_LE(room.partial_bytes(grid), size_t{64} << 20);
   EXPECT_GT(room.partial_bytes(grid), size_t{60} << 20);

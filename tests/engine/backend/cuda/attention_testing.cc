@@ -143,7 +143,8 @@ std::vector<uint16_t> Attend(const Heads& heads, const std::vector<Piece>& piece
   KVASIR_CHECK(LoadAttentionKernels() == cudaSuccess);
   int num_blocks = 0;
   const Batch batch = MakeBatch(pieces, &num_blocks);
-  const AttentionGrid grid = {heads.group, heads.kv_heads, heads.head_dim, launching.wanted_blocks};
+  const AttentionGrid grid = {heads.group, heads.kv_heads, heads.head_dim, launching.wanted_blocks,
+                              launching.wanted_blocks};
   const int max_context =
       *std::max_element(batch.context_length.begin(), batch.context_length.end());
   const AttentionRoom room = RoomForAttention(grid, batch.num_tokens(), batch.num_sequences(),

@@ -154,7 +154,9 @@ TEST_F(CudaBackendTest, PlansAllThatItAllocates) {
     absl::StatusOr<std::unique_ptr<Backend>> backend =
         CreateCudaBackend(options, deterministic ? nullptr : &api);
     ASSERT_TRUE(backend.ok());
-    EXPECT_EQ(taken() - before, sum(FixedBytes(options, *device)));
+    const absl::StatusOr<AttentionGrid> grid = GridOf(options.attention, *device);
+    ASSERT_TRUE(grid.ok()) << grid.status();
+    EXPECT_EQ(taken() - before, sum(FixedBytes(options, *grid)));
 
     before = taken();
     const std::vector<uint16_t> random = RandomBf16(LargestMatrix(config));
@@ -167,6 +169,34 @@ TEST_F(CudaBackendTest, PlansAllThatItAllocates) {
     ASSERT_TRUE(model.ok());
     EXPECT_EQ(taken() - before, sum(Qwen3::WorkspaceBytes(config, DType::kBf16, 32, 10)));
   }
+}
+
+// Attention is cut for the blocks that the device at hand can hold, of each of its two kernels.
+TEST_F(CudaBackendTest, AttentionIsPlannedForWhatTheDeviceHolds) {
+  const AttentionShape shape = {.heads = 32, .kv_heads = 8, .head_dim = 128};
+  const auto grid_on = [&](const simt::Device& device) {
+    simt::SetDevice(device);
+    const absl::StatusOr<Device> opened = OpenDevice(0);
+    KVASIR_CHECK(opened.ok());
+    return GridOf(shape, *opened);
+  };
+  simt::Device small = {.major = 8,
+                        .minor = 9,
+                        .multiprocessors = 10,
+                        .shared_per_block = 99 << 10,
+                        .shared_per_multiprocessor = 100 << 10};
+  const simt::Device large = {.major = 9,
+                              .multiprocessors = 10,
+                              .shared_per_block = 227 << 10,
+                              .shared_per_multiprocessor = 228 << 10};
+  const absl::StatusOr<AttentionGrid> on_small = grid_on(small);
+  const absl::StatusOr<AttentionGrid> on_large = grid_on(large);
+  ASSERT_TRUE(on_small.ok() && on_large.ok());
+  EXPECT_EQ(on_small->many_blocks, 10);
+  EXPECT_LT(on_small->few_blocks, 30);
+  EXPECT_GE(on_large->few_blocks, 30);
+  small.shared_per_block = 20 << 10;
+  EXPECT_EQ(grid_on(small).status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
 TEST_F(CudaBackendTest, PacksAndRoundsWeights) {
