@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <set>
 #include <utility>
 
 #include "tests/simt/block.h"
@@ -16,6 +17,7 @@ namespace {
 struct State {
   Stream default_stream{true};
   std::vector<Stream*> streams{&default_stream};
+  std::set<const void*> loaded;  // kernels
 };
 State& TheState() {
   static State& state = *new State;
@@ -129,11 +131,21 @@ cudaError_t Enqueue(cudaStream_t handle, Work work) {
   return cudaSuccess;
 }
 
+void MarkLoaded(const void* kernel) {
+  std::lock_guard lock(Lock());
+  TheState().loaded.insert(kernel);
+}
+
 cudaError_t EnqueueLaunch(cudaStream_t stream, Launch launch) {
   if (const cudaError_t error = RequireDevice(); error != cudaSuccess) return error;
   if (const cudaError_t error = CheckLaunch(launch); error != cudaSuccess) return SetError(error);
   std::lock_guard lock(Lock());
-  if (Resolve(stream)->capture == nullptr) ++TheStatistics().single_launches;
+  const bool recorded = Resolve(stream)->capture != nullptr;
+  if (recorded && !TheState().loaded.contains(launch.kernel)) {
+    return SetError(cudaErrorStreamCaptureUnsupported);
+  }
+  if (!recorded) ++TheStatistics().single_launches;
+  MarkLoaded(launch.kernel);
   return Enqueue(stream, [launch = std::move(launch)] { TheBlock().RunGrid(launch); });
 }
 
@@ -256,14 +268,32 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = stream->capture.release();
   return cudaSuccess;
 }
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  std::lock_guard lock(Lock());
+  *status = simt::Resolve(stream)->capture != nullptr ? cudaStreamCaptureStatusActive
+                                                      : cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
                                  unsigned long long) {
   *executable = new simt::Graph(*graph);
   return cudaSuccess;
 }
-cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+cudaError_t cudaGraphUpload(cudaGraphExec_t executable, cudaStream_t stream) {
   std::lock_guard lock(Lock());
-  ++simt::TheStatistics().graph_launches;
+  if (simt::Resolve(stream)->capture != nullptr) {
+    return SetError(cudaErrorStreamCaptureUnsupported);
+  }
+  executable->uploaded = true;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  {
+    std::lock_guard lock(Lock());
+    ++simt::TheStatistics().graph_launches;
+    simt::TheStatistics().cold_graph_launches += executable->uploaded ? 0 : 1;
+    executable->uploaded = true;
+  }
   return simt::Enqueue(stream, [nodes = executable->nodes] {
     for (const simt::Work& node : nodes) node();
   });

@@ -19,6 +19,7 @@ using Work = std::function<void()>;
 class Graph {
  public:
   std::vector<Work> nodes;
+  bool uploaded = false;
 };
 
 class Event {

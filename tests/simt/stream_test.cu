@@ -156,6 +156,7 @@ TEST_F(SimtStreamTest, AGraphKeepsItsArgumentsAndReadsMemoryAnew) {
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t executable = nullptr;
     int value = 1;
+    ASSERT_EQ(LoadKernel(AddKernel), cudaSuccess);
     ASSERT_EQ(cudaStreamBeginCapture(a_, cudaStreamCaptureModeThreadLocal), cudaSuccess);
     ASSERT_EQ(Copy(data.get(), staging.get(), cudaMemcpyHostToDevice, a_), cudaSuccess);
     ASSERT_EQ(Add(data.get(), value, a_), cudaSuccess);
@@ -176,6 +177,44 @@ TEST_F(SimtStreamTest, AGraphKeepsItsArgumentsAndReadsMemoryAnew) {
     EXPECT_EQ(after.single_launches, before.single_launches);
     EXPECT_EQ(cudaGraphExecDestroy(executable), cudaSuccess);
   });
+}
+
+__global__ void NewKernel(int* data) { data[threadIdx.x] = 1; }
+
+TEST_F(SimtStreamTest, ACaptureTakesNoKernelThatIsNotLoaded) {
+  const DeviceArray<int> data(kSize);
+  cudaGraph_t graph = nullptr;
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  ASSERT_EQ(cudaStreamBeginCapture(a_, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+  EXPECT_EQ(cudaStreamIsCapturing(a_, &status), cudaSuccess);
+  EXPECT_EQ(status, cudaStreamCaptureStatusActive);
+  EXPECT_EQ(Launch(NewKernel, 1, kSize, 0, a_, data.get()), cudaErrorStreamCaptureUnsupported);
+  ASSERT_EQ(LoadKernel(NewKernel), cudaSuccess);
+  EXPECT_EQ(Launch(NewKernel, 1, kSize, 0, a_, data.get()), cudaSuccess);
+  ASSERT_EQ(cudaStreamEndCapture(a_, &graph), cudaSuccess);
+  EXPECT_EQ(cudaStreamIsCapturing(a_, &status), cudaSuccess);
+  EXPECT_EQ(status, cudaStreamCaptureStatusNone);
+  EXPECT_EQ(cudaGraphDestroy(graph), cudaSuccess);
+}
+
+TEST_F(SimtStreamTest, AGraphMayBeOnTheDeviceBeforeItIsLaunched) {
+  for (const bool upload : {false, true}) {
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t executable = nullptr;
+    ASSERT_EQ(cudaStreamBeginCapture(a_, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+    ASSERT_EQ(cudaStreamEndCapture(a_, &graph), cudaSuccess);
+    ASSERT_EQ(cudaGraphInstantiate(&executable, graph, 0), cudaSuccess);
+    ASSERT_EQ(cudaGraphDestroy(graph), cudaSuccess);
+    if (upload) {
+      ASSERT_EQ(cudaGraphUpload(executable, a_), cudaSuccess);
+    }
+    const simt::Statistics before = simt::ReadStatistics();
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(cudaGraphLaunch(executable, a_), cudaSuccess);
+    const simt::Statistics after = simt::ReadStatistics();
+    EXPECT_EQ(after.graph_launches - before.graph_launches, 2);
+    EXPECT_EQ(after.cold_graph_launches - before.cold_graph_launches, upload ? 0 : 1);
+    EXPECT_EQ(cudaGraphExecDestroy(executable), cudaSuccess);
+  }
 }
 
 TEST_F(SimtStreamTest, ACaptureTakesWorkAlone) {

@@ -72,6 +72,11 @@ absl::StatusOr<std::optional<float>> MedianTime(const Call& call, const Evict& e
   return *middle;
 }
 
+absl::Status NoAlgorithm(const MatmulArgs& args) {
+  return absl::UnimplementedError(
+      absl::StrCat("cuBLASLt has no algorithm for M ", args.m, ", N ", args.n, ", K ", args.k));
+}
+
 }  // namespace
 
 // Row-major out = x w^T is, to a column-major library, out^T = w^T' x^T: its first matrix is w,
@@ -179,8 +184,15 @@ int CublasLtMatmul::Enqueue(const Description& description, const MatmulArgs& ar
                      workspace_, workspace_bytes_, stream);
 }
 
-absl::StatusOr<std::optional<CublasLtAlgorithm>> CublasLtMatmul::Fastest(
-    const MatmulArgs& args, int iterations, cudaStream_t stream) const {
+absl::StatusOr<CublasLtAlgorithm> CublasLtMatmul::First(const MatmulArgs& args) const {
+  const absl::StatusOr<std::vector<CublasLtAlgorithm>> candidates = Candidates(KindOf(args), 1);
+  if (!candidates.ok()) return candidates.status();
+  if (candidates->empty()) return NoAlgorithm(args);
+  return candidates->front();
+}
+
+absl::StatusOr<CublasLtAlgorithm> CublasLtMatmul::Fastest(const MatmulArgs& args, int iterations,
+                                                          cudaStream_t stream) const {
   const absl::StatusOr<std::vector<CublasLtAlgorithm>> candidates =
       Candidates(KindOf(args), kCandidates);
   if (!candidates.ok()) return candidates.status();
@@ -189,7 +201,7 @@ absl::StatusOr<std::optional<CublasLtAlgorithm>> CublasLtMatmul::Fastest(
   absl::Status status = Describe(args.m, args.n, args.k, description);
   if (status.ok()) status = stopwatch.Create();
   if (!status.ok()) return status;
-  std::optional<CublasLtAlgorithm> fastest;
+  absl::StatusOr<CublasLtAlgorithm> fastest = NoAlgorithm(args);
   float least = std::numeric_limits<float>::infinity();
   for (const CublasLtAlgorithm& algorithm : *candidates) {
     const auto call = [&] { return Enqueue(description, args, algorithm, stream); };
@@ -208,39 +220,30 @@ absl::StatusOr<std::optional<CublasLtAlgorithm>> CublasLtMatmul::Fastest(
   return fastest;
 }
 
-absl::Status CublasLtMatmul::Tune(std::span<const MatmulArgs> products, int iterations,
-                                  cudaStream_t stream) {
+void CublasLtMatmul::Tune(std::span<const MatmulArgs> products, int iterations,
+                          cudaStream_t stream) {
   KVASIR_CHECK(iterations > 0);
   for (const MatmulArgs& args : products) {
     KVASIR_CHECK(args.out != nullptr && args.gated == nullptr && args.m > 0);
     if (algorithms_.contains(KindOf(args))) continue;
-    const absl::StatusOr<std::optional<CublasLtAlgorithm>> fastest =
-        Fastest(args, iterations, stream);
-    if (!fastest.ok()) return fastest.status();
-    algorithms_[KindOf(args)] = *fastest;
+    algorithms_.emplace(KindOf(args), Fastest(args, iterations, stream));
   }
-  return absl::OkStatus();
 }
 
 absl::Status CublasLtMatmul::Run(const MatmulArgs& args, cudaStream_t stream) {
   KVASIR_CHECK(args.out != nullptr && args.gated == nullptr && args.m > 0);
   const Kind kind = KindOf(args);
   auto known = algorithms_.find(kind);
-  if (known == algorithms_.end()) {
-    const absl::StatusOr<std::vector<CublasLtAlgorithm>> candidates = Candidates(kind, 1);
-    if (!candidates.ok()) return candidates.status();
-    std::optional<CublasLtAlgorithm> first;
-    if (!candidates->empty()) first = candidates->front();
-    known = algorithms_.emplace(kind, first).first;
-  }
-  if (!known->second.has_value()) {
-    return absl::UnimplementedError(
-        absl::StrCat("cuBLASLt has no algorithm for M ", args.m, ", N ", args.n, ", K ", args.k));
-  }
+  if (known == algorithms_.end()) known = algorithms_.emplace(kind, First(args)).first;
+  absl::StatusOr<CublasLtAlgorithm>& algorithm = known->second;
+  if (!algorithm.ok()) return algorithm.status();
   Description description(api_);
   absl::Status status = Describe(args.m, args.n, args.k, description);
-  if (!status.ok()) return status;
-  return Check(Enqueue(description, args, *known->second, stream), "cublasLtMatmul");
+  if (status.ok()) {
+    status = Check(Enqueue(description, args, *algorithm, stream), "cublasLtMatmul");
+  }
+  if (!status.ok()) algorithm = status;
+  return status;
 }
 
 absl::Status CublasLtMatmul::Check(int status, const char* function) const {

@@ -41,13 +41,14 @@ class CublasLtMatmul {
     evictor_bytes_ = bytes;
   }
   // Runs each product of a kind that has no algorithm yet with up to 8 of them, `iterations` times
-  // each, and keeps the one with the least median for all products of its kind. Overwrites what
-  // `out` points to; waits.
-  absl::Status Tune(std::span<const MatmulArgs> products, int iterations, cudaStream_t stream);
+  // each, and keeps the one with the least median for all products of its kind, or none where that
+  // fails. Overwrites what `out` points to; waits.
+  void Tune(std::span<const MatmulArgs> products, int iterations, cudaStream_t stream);
 
   // Enqueues out = x w^T, by the tuned algorithm or else by the library's own first choice.
   // Products are of one kind if they agree in N, K and the power of two next above M.
-  // UNIMPLEMENTED: this one the library cannot do, the caller must.
+  // UNIMPLEMENTED, or what else the library said: the caller must do it. It is not asked again for
+  // one of that kind, so that what multiplies does not change from step to step.
   absl::Status Run(const MatmulArgs& args, cudaStream_t stream);
 
  private:
@@ -62,9 +63,11 @@ class CublasLtMatmul {
   absl::StatusOr<std::vector<CublasLtAlgorithm>> Candidates(const Kind& kind, int wanted) const;
   int Enqueue(const Description& description, const MatmulArgs& args,
               const CublasLtAlgorithm& algorithm, cudaStream_t stream) const;
-  // The fastest of the candidates that work; nothing where none does.
-  absl::StatusOr<std::optional<CublasLtAlgorithm>> Fastest(const MatmulArgs& args, int iterations,
-                                                           cudaStream_t stream) const;
+  // The first of the candidates.
+  absl::StatusOr<CublasLtAlgorithm> First(const MatmulArgs& args) const;
+  // The fastest of those that work.
+  absl::StatusOr<CublasLtAlgorithm> Fastest(const MatmulArgs& args, int iterations,
+                                            cudaStream_t stream) const;
   absl::Status Check(int status, const char* function) const;
 
   const CublasLtApi api_;
@@ -74,8 +77,8 @@ class CublasLtMatmul {
   size_t evictor_bytes_ = 0;
   CublasLtHandle handle_ = nullptr;
   CublasLtPreference preference_ = nullptr;
-  // Nothing where the library has no algorithm.
-  std::map<Kind, std::optional<CublasLtAlgorithm>> algorithms_;
+  // Or why there is none.
+  std::map<Kind, absl::StatusOr<CublasLtAlgorithm>> algorithms_;
 };
 
 }  // namespace kvasir::cuda

@@ -29,15 +29,18 @@ absl::Status DecodeGraphs::Record(int rows, cudaStream_t stream,
   enqueue();
   CheckCuda(cudaStreamEndCapture(stream, &graph), "recording a step");
   cudaGraphExec_t executable = nullptr;
-  const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
+  cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
   CheckCuda(cudaGraphDestroy(graph), "recording a step");
+  if (error == cudaSuccess) {
+    graphs_[rows] = executable;
+    error = cudaGraphUpload(executable, stream);
+  }
   if (error == cudaErrorMemoryAllocation) {
     (void)cudaGetLastError();
     return absl::ResourceExhaustedError(
         absl::StrCat("the GPU has no memory for a recorded step of ", rows, " rows"));
   }
   CheckCuda(error, "recording a step");
-  graphs_[rows] = executable;
   return absl::OkStatus();
 }
 

@@ -24,8 +24,9 @@ class DecodeGraphs {
   DecodeGraphs(const DecodeGraphs&) = delete;
   DecodeGraphs& operator=(const DecodeGraphs&) = delete;
 
-  // Records what `enqueue` puts on the stream; nothing is run. RESOURCE_EXHAUSTED where the device
-  // has no memory for it.
+  // Records what `enqueue` puts on the stream and brings it to the device; nothing is run.
+  // RESOURCE_EXHAUSTED where the device has no memory for it.
+  // REQUIRES: the same has been run before, so that nothing in it is there for the first time.
   absl::Status Record(int rows, cudaStream_t stream, absl::FunctionRef<void()> enqueue);
   // False: nothing has been recorded for so many rows.
   bool Launch(int rows, cudaStream_t stream) const;

@@ -23,12 +23,14 @@ void GpuMatmul::StartTuning(void* evictor, size_t bytes) {
   tuning_ = true;
 }
 
-void GpuMatmul::Multiply(const MatmulArgs& args, cudaStream_t stream) {
-  if (!UsesOwnKernel(args.m)) {
-    constexpr int kIterations = 5;
-    if (tuning_ && !library_->Tune({&args, 1}, kIterations, stream).ok()) return;
-    if (library_->Run(args, stream).ok()) return;
-  }
+bool GpuMatmul::MultiplyByLibrary(const MatmulArgs& args, cudaStream_t stream) {
+  if (UsesOwnKernel(args.m)) return false;
+  constexpr int kIterations = 5;
+  if (tuning_) library_->Tune({&args, 1}, kIterations, stream);
+  return library_->Run(args, stream).ok();
+}
+
+void GpuMatmul::MultiplyByOwnKernel(const MatmulArgs& args, cudaStream_t stream) {
   CheckCuda(Matmul(args, stream), "Matmul");
 }
 

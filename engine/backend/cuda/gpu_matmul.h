@@ -28,10 +28,16 @@ class GpuMatmul {
   std::string numerics() const { return numerics_; }
   bool UsesOwnKernel(int rows) const { return library_ == nullptr || rows <= kOwnRows; }
 
-  void Multiply(const MatmulArgs& args, cudaStream_t stream);
+  void Multiply(const MatmulArgs& args, cudaStream_t stream) {
+    if (!MultiplyByLibrary(args, stream)) MultiplyByOwnKernel(args, stream);
+  }
+  // False: nothing has been enqueued, since it is not the library's, or the library refuses it:
+  // then it is not asked for such a product again.  REQUIRES: args.gated is null.
+  bool MultiplyByLibrary(const MatmulArgs& args, cudaStream_t stream);
+  void MultiplyByOwnKernel(const MatmulArgs& args, cudaStream_t stream);
 
-  // From StartTuning to EndTuning, Multiply tries the library's algorithms on every product of a
-  // new kind, and waits. `evictor`: as CublasLtMatmul's.
+  // From StartTuning to EndTuning the library's algorithms are tried on every product of a new
+  // kind, which waits. `evictor`: as CublasLtMatmul's.
   void StartTuning(void* evictor, size_t bytes);
   void EndTuning() { tuning_ = false; }
 

@@ -3,7 +3,8 @@
 // schedule wants (simt.h); one host thread at a time does it.
 //
 // Stricter than a GPU: memory is filled with NaN, pointers to host memory as kernel arguments are
-// errors, and a capture takes neither pageable memory nor events.
+// errors, and a capture takes neither pageable memory nor events, nor kernels that nobody has
+// launched or asked about before: they would be loaded while it lasts.
 #ifndef KVASIR_TESTS_SIMT_INCLUDE_CUDA_RUNTIME_H_
 #define KVASIR_TESTS_SIMT_INCLUDE_CUDA_RUNTIME_H_
 
@@ -39,6 +40,10 @@ enum cudaStreamCaptureMode {
   cudaStreamCaptureModeGlobal,
   cudaStreamCaptureModeThreadLocal,
   cudaStreamCaptureModeRelaxed,
+};
+enum cudaStreamCaptureStatus {
+  cudaStreamCaptureStatusNone,
+  cudaStreamCaptureStatusActive,
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 enum { cudaStreamDefault = 0, cudaStreamNonBlocking = 1 };
@@ -122,8 +127,10 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
                                  unsigned long long flags = 0);
+cudaError_t cudaGraphUpload(cudaGraphExec_t executable, cudaStream_t stream);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
@@ -141,6 +148,8 @@ struct Launch {
 cudaError_t EnqueueLaunch(cudaStream_t stream, Launch launch);
 // Fails where the pointer leads neither to device nor to pinned memory.
 void CheckPointer(const void* pointer, int argument);
+// The kernel's code is on the device from now on.
+void MarkLoaded(const void* kernel);
 cudaError_t SetDynamicShared(const void* kernel, int bytes);
 cudaError_t BlocksPerMultiprocessor(int* blocks, int threads, size_t dynamic_shared);
 
@@ -152,8 +161,9 @@ void CheckArgument(const T& value, int argument) {
 }  // namespace simt
 
 template <class F>
-cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, F*) {
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, F* kernel) {
   *attributes = {};  // the host's compiler knows none of them
+  simt::MarkLoaded(reinterpret_cast<const void*>(kernel));
   return cudaSuccess;
 }
 template <class F>

@@ -80,8 +80,10 @@ struct Statistics {
   uint64_t threads = 0;
   uint64_t switches = 0;     // from thread to thread
   uint64_t collectives = 0;  // lanes that took part in a warp's
-  size_t device_bytes = 0;   // allocated now
-  size_t pinned_bytes = 0;   // allocated now
+  uint64_t graph_launches = 0;
+  uint64_t cold_graph_launches = 0;  // of graphs that were not brought to the device before
+  size_t device_bytes = 0;           // allocated now
+  size_t pinned_bytes = 0;           // allocated now
 };
 Statistics ReadStatistics();
 

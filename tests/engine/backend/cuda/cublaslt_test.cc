@@ -161,7 +161,7 @@ TEST_F(CublasLtMatmulTest, TuningFindsTheFastestOfThoseThatWork) {
   ForEachSchedule([&] {
     Product product(16, 32, 64);
     const std::vector<MatmulArgs> products = {product.args()};
-    ASSERT_EQ(matmul_->Tune(products, 5, nullptr), absl::OkStatus());
+    matmul_->Tune(products, 5, nullptr);
     product.Forget();
     ASSERT_EQ(matmul_->Run(product.args(), nullptr), absl::OkStatus());
     EXPECT_EQ(CublasLtCounts().last_algorithm, EmulatedAlgorithm::kFast);
@@ -174,14 +174,14 @@ TEST_F(CublasLtMatmulTest, TuningSweepsTheEvictorBeforeItsRuns) {
   const std::vector<MatmulArgs> products = {product.args()};
   DeviceArray<uint32_t> evictor(std::vector<uint32_t>(64, 7));
   matmul_->set_evictor(evictor.get(), evictor.bytes());
-  ASSERT_EQ(matmul_->Tune(products, 1, nullptr), absl::OkStatus());
+  matmul_->Tune(products, 1, nullptr);
   EXPECT_EQ(evictor.Read(), std::vector<uint32_t>(64, 0));
 }
 
 TEST_F(CublasLtMatmulTest, ProductsOfAKindShareTheirAlgorithm) {
   const Product tuned(16, 8, 16), smaller(9, 8, 16), larger(17, 8, 16), other(16, 8, 24);
   const std::vector<MatmulArgs> products = {tuned.args()};
-  ASSERT_EQ(matmul_->Tune(products, 1, nullptr), absl::OkStatus());
+  matmul_->Tune(products, 1, nullptr);
   EXPECT_EQ(CublasLtCounts().heuristics, 1);
   for (const Product* product : {&tuned, &smaller}) {
     EXPECT_EQ(matmul_->Run(product->args(), nullptr), absl::OkStatus());
@@ -201,7 +201,7 @@ TEST_F(CublasLtMatmulTest, ProductsOfAKindShareTheirAlgorithm) {
 TEST_F(CublasLtMatmulTest, WhatTheLibraryCannotDoIsLeftToTheCaller) {
   const Product product(4, 7, 16);
   const std::vector<MatmulArgs> products = {product.args()};
-  EXPECT_EQ(matmul_->Tune(products, 1, nullptr), absl::OkStatus());
+  matmul_->Tune(products, 1, nullptr);
   const absl::Status status = matmul_->Run(product.args(), nullptr);
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
   EXPECT_NE(std::string(status.message()).find("N 7"), std::string::npos) << status;
@@ -220,9 +220,41 @@ TEST_F(CublasLtMatmulTest, RefusedAlgorithmIsAStatus) {
   const Product product(4, 8, 16);
   EXPECT_EQ((*matmul)->Run(product.args(), nullptr),
             absl::UnimplementedError("cublasLtMatmul: CUBLAS_STATUS_NOT_SUPPORTED"));
+  const Product other(4, 8, 32);
+  const std::vector<MatmulArgs> products = {other.args()};
+  (*matmul)->Tune(products, 1, nullptr);
+  EXPECT_EQ((*matmul)->Run(other.args(), nullptr).code(), absl::StatusCode::kUnimplemented);
+}
+
+// What fails once is not tried again, whatever it was: steps must not differ in what multiplies.
+TEST_F(CublasLtMatmulTest, AFailureIsRemembered) {
+  static int calls = 0;
+  CublasLtApi api = EmulatedCublasLt();
+  api.matmul = [](CublasLtHandle, CublasLtMatmulDesc, const void*, const void*, CublasLtLayout,
+                  const void*, CublasLtLayout, const void*, const void*, CublasLtLayout, void*,
+                  CublasLtLayout, const CublasLtAlgorithm*, void*, size_t,
+                  cudaStream_t) { return ++calls == 1 ? 1 : kCublasSuccess; };
+  const auto matmul = CublasLtMatmul::Create(api, workspace_.get(), workspace_.bytes());
+  ASSERT_TRUE(matmul.ok()) << matmul.status();
+  const Product product(4, 8, 16);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ((*matmul)->Run(product.args(), nullptr).code(), absl::StatusCode::kInternal);
+  }
+  EXPECT_EQ(calls, 1);
+}
+
+// A library that cannot even be asked leaves products to the caller as well.
+TEST_F(CublasLtMatmulTest, FailedTuningIsAStatusOfTheProduct) {
+  CublasLtApi api = EmulatedCublasLt();
+  api.heuristic = [](CublasLtHandle, CublasLtMatmulDesc, CublasLtLayout, CublasLtLayout,
+                     CublasLtLayout, CublasLtLayout, CublasLtPreference, int, CublasLtHeuristic*,
+                     int*) { return 1; };
+  const auto matmul = CublasLtMatmul::Create(api, workspace_.get(), workspace_.bytes());
+  ASSERT_TRUE(matmul.ok()) << matmul.status();
+  const Product product(4, 8, 16);
   const std::vector<MatmulArgs> products = {product.args()};
-  EXPECT_EQ((*matmul)->Tune(products, 1, nullptr), absl::OkStatus());
-  EXPECT_EQ((*matmul)->Run(product.args(), nullptr).code(), absl::StatusCode::kUnimplemented);
+  (*matmul)->Tune(products, 1, nullptr);
+  EXPECT_EQ((*matmul)->Run(product.args(), nullptr).code(), absl::StatusCode::kInternal);
 }
 
 TEST_F(CublasLtMatmulTest, FailedStartIsAStatus) {

@@ -318,6 +318,13 @@ TEST_F(CudaBackendTest, CopiesBlocksToTheHostAndBackInOrder) {
   simt::SetSchedule({});
 }
 
+GpuBackendOptions TwelveSequences() {
+  GpuBackendOptions options = SmallModel();
+  options.max_sequences = 12;
+  options.max_logits = 16;
+  return options;
+}
+
 // A model of two layers, which reads a prompt of 20 tokens and then decodes 12 sequences.
 // Uses the 14 blocks from first_block on.
 std::vector<float> Logits(Backend& backend, const ModelConfig& config, int first_block = 0) {
@@ -365,9 +372,7 @@ std::vector<float> Logits(Backend& backend, const ModelConfig& config, int first
 
 TEST_F(CudaBackendTest, TheLibraryMultipliesManyRows) {
   const ModelConfig config = SmallConfig();
-  GpuBackendOptions options = SmallModel();
-  options.max_sequences = 12;
-  options.max_logits = 16;
+  GpuBackendOptions options = TwelveSequences();
   const std::unique_ptr<Backend> own = Create(options);
   const std::vector<float> expected = Logits(*own, config);
 
@@ -381,6 +386,8 @@ TEST_F(CudaBackendTest, TheLibraryMultipliesManyRows) {
   // Five matrices of the model at 16 and at 32 rows, and the head at 16: asked about once each.
   EXPECT_EQ(CublasLtCounts().heuristics, 9);
   EXPECT_EQ(CublasLtCounts().last_algorithm, EmulatedAlgorithm::kFast);
+  // The graph of 12 rows has all nine of the model's products by the library.
+  EXPECT_EQ(CublasLtCounts().recorded, 9);
 
   // Sums in another order round some activation to its other neighbour in bf16: once for each of
   // the ten products, at most.
@@ -392,13 +399,43 @@ TEST_F(CudaBackendTest, TheLibraryMultipliesManyRows) {
   }
 }
 
+// A library that fails in the middle leaves its products to our own kernel: none is lost.
+TEST_F(CudaBackendTest, WhatTheLibraryFailsAtIsMultipliedAllTheSame) {
+  const ModelConfig config = SmallConfig();
+  GpuBackendOptions options = TwelveSequences();
+  const std::unique_ptr<Backend> own = Create(options);
+  const std::vector<float> expected = Logits(*own, config);
+  CublasLtApi no_heuristic = EmulatedCublasLt();
+  no_heuristic.heuristic = [](CublasLtHandle, CublasLtMatmulDesc, CublasLtLayout, CublasLtLayout,
+                              CublasLtLayout, CublasLtLayout, CublasLtPreference, int,
+                              CublasLtHeuristic*, int*) { return 1; };
+  CublasLtApi no_product = EmulatedCublasLt();
+  no_product.matmul = [](CublasLtHandle, CublasLtMatmulDesc, const void*, const void*,
+                         CublasLtLayout, const void*, CublasLtLayout, const void*, const void*,
+                         CublasLtLayout, void*, CublasLtLayout, const CublasLtAlgorithm*, void*,
+                         size_t, cudaStream_t) { return 1; };
+  for (const CublasLtApi& api : {no_heuristic, no_product}) {
+    absl::StatusOr<std::unique_ptr<Backend>> backend = CreateCudaBackend(options, &api);
+    ASSERT_TRUE(backend.ok()) << backend.status();
+    EXPECT_EQ(Logits(**backend, config), expected);
+  }
+}
+
+// What a step needs is on the device before the first step.
+TEST_F(CudaBackendTest, GraphsAreLaunchedWarm) {
+  const simt::Statistics before = simt::ReadStatistics();
+  const std::unique_ptr<Backend> backend = Create(TwelveSequences());
+  (void)Logits(*backend, SmallConfig());
+  const simt::Statistics after = simt::ReadStatistics();
+  EXPECT_EQ(after.graph_launches - before.graph_launches, 1);
+  EXPECT_EQ(after.cold_graph_launches, before.cold_graph_launches);
+}
+
 // Where a pool is larger than 32 bits count, its last blocks are as good as its first.
 TEST_F(CudaBackendTest, BlocksBeyondFourGigabytes) {
   simt::SetDevice({.memory = size_t{8} << 30});
   const ModelConfig config = SmallConfig();
-  GpuBackendOptions options = SmallModel();
-  options.max_sequences = 12;
-  options.max_logits = 16;
+  GpuBackendOptions options = TwelveSequences();
   options.deterministic = true;
   const std::unique_ptr<Backend> small = Create(options);
   const std::vector<float> expected = Logits(*small, config);

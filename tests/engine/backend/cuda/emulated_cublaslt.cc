@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstring>
 #include <iterator>
+#include <set>
+#include <tuple>
 
 #include "engine/backend/cuda/gpu.cuh"
 
@@ -159,6 +161,13 @@ int Matmul(CublasLtHandle, CublasLtMatmulDesc desc, const void* alpha, const voi
     return kInvalidValue;
   }
   const auto chosen = static_cast<EmulatedAlgorithm>(algorithm->data[0]);
+  static std::set<std::tuple<int, int, int, EmulatedAlgorithm>> seen;
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  if (cudaStreamIsCapturing(stream, &capture) != cudaSuccess) return kInvalidValue;
+  const bool recording = capture == cudaStreamCaptureStatusActive;
+  const auto product = std::tuple(shape.m, shape.n, shape.k, chosen);
+  if (recording && !seen.contains(product)) return kInvalidValue;
+  seen.insert(product);
   if (chosen == EmulatedAlgorithm::kRefused) return kCublasNotSupported;
   if (chosen == EmulatedAlgorithm::kGreedy) return kInvalidValue;
   constexpr int kThreads = 128;
@@ -173,6 +182,7 @@ int Matmul(CublasLtHandle, CublasLtMatmulDesc desc, const void* alpha, const voi
   EmulatedCublasLtCounts& counts = CublasLtCounts();
   const int64_t m = shape.m, n = shape.n, k = shape.k;
   ++counts.products;
+  counts.recorded += recording ? 1 : 0;
   counts.last_algorithm = chosen;
   counts.flops += 2 * m * n * k;
   counts.bytes += 2 * (m + n) * k + 4 * m * n;

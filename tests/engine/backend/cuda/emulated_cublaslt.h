@@ -10,6 +10,8 @@
 namespace kvasir::cuda {
 
 // The heuristic's answer, in this order. It has none where N is not a multiple of 4.
+// A product whose like (M, N, K, algorithm) has not run before is refused while a stream records: a
+// library may then have to load code.
 enum class EmulatedAlgorithm : uint64_t {
   kSlow,     // does its work many times over
   kRefused,  // is refused when it is to run
@@ -21,6 +23,7 @@ enum class EmulatedAlgorithm : uint64_t {
 struct EmulatedCublasLtCounts {
   int heuristics = 0;
   int products = 0;
+  int recorded = 0;  // of those, into graphs
   EmulatedAlgorithm last_algorithm = EmulatedAlgorithm::kSlow;
   int64_t flops = 0;
   int64_t bytes = 0;
