@@ -31,15 +31,21 @@ struct Preference {
   uint32_t alignment[4] = {256, 256, 256, 256};
 };
 
-// out = x w^T, a thread an output.  out: [M, N]; x: [M, K]; w: [N, K]
+constexpr int kColumns = 16;  // of a thread
+
+// out = x w^T, some columns of a row a thread.  out: [M, N]; x: [M, K]; w: [N, K]
 __global__ void PlainMatmulKernel(float* out, const bf16* x, const bf16* w, int m, int n, int k) {
+  const int threads = CeilDiv(n, kColumns);  // of a row
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= m * n) return;
-  const bf16* const row = x + size_t(i / n) * k;
-  const bf16* const weights = w + size_t(i % n) * k;
-  float sum = 0;
-  for (int j = 0; j < k; ++j) sum += __bfloat162float(row[j]) * __bfloat162float(weights[j]);
-  out[i] = sum;
+  if (i >= m * threads) return;
+  const bf16* const row = x + size_t(i / threads) * k;
+  const int first = i % threads * kColumns;
+  for (int column = first; column < min(first + kColumns, n); ++column) {
+    const bf16* const weights = w + size_t(column) * k;
+    float sum = 0;
+    for (int j = 0; j < k; ++j) sum += __bfloat162float(row[j]) * __bfloat162float(weights[j]);
+    out[size_t(i / threads) * n + column] = sum;
+  }
 }
 
 size_t Version() { return 130000; }
@@ -126,6 +132,7 @@ Shape ShapeOf(CublasLtMatmulDesc desc, CublasLtLayout a, CublasLtLayout b, Cubla
   return {valid, int(x.cols), int(w.cols), int(w.rows)};
 }
 
+template <EmulatedAlgorithm... kAlgorithms>
 int Heuristic(CublasLtHandle, CublasLtMatmulDesc desc, CublasLtLayout a, CublasLtLayout b,
               CublasLtLayout c, CublasLtLayout d, CublasLtPreference preference, int wanted,
               CublasLtHeuristic* results, int* count) {
@@ -135,8 +142,7 @@ int Heuristic(CublasLtHandle, CublasLtMatmulDesc desc, CublasLtLayout a, CublasL
   if (!shape.valid || wanted < 1) return kInvalidValue;
   if (shape.n % 4 != 0) return kCublasNotSupported;
   const auto& wishes = *static_cast<const Preference*>(preference);
-  for (const EmulatedAlgorithm algorithm : {EmulatedAlgorithm::kSlow, EmulatedAlgorithm::kRefused,
-                                            EmulatedAlgorithm::kGreedy, EmulatedAlgorithm::kFast}) {
+  for (const EmulatedAlgorithm algorithm : {kAlgorithms...}) {
     if (*count == wanted) break;
     CublasLtHeuristic& result = results[(*count)++];
     result = {};
@@ -174,7 +180,7 @@ int Matmul(CublasLtHandle, CublasLtMatmulDesc desc, const void* alpha, const voi
   const int work = chosen == EmulatedAlgorithm::kSlow ? kWorkOfSlow : 1;
   for (int i = 0; i < work; ++i) {
     const cudaError_t error =
-        Launch(PlainMatmulKernel, dim3((shape.m * shape.n + kThreads - 1) / kThreads),
+        Launch(PlainMatmulKernel, dim3(CeilDiv(shape.m * CeilDiv(shape.n, kColumns), kThreads)),
                dim3(kThreads), 0, stream, static_cast<float*>(d), static_cast<const bf16*>(b),
                static_cast<const bf16*>(a), shape.m, shape.n, shape.k);
     if (error != cudaSuccess) return kInvalidValue;
@@ -204,8 +210,15 @@ CublasLtApi EmulatedCublasLt() {
           .preference_create = PreferenceCreate,
           .preference_destroy = PreferenceDestroy,
           .preference_set = PreferenceSet,
-          .heuristic = Heuristic,
+          .heuristic = Heuristic<EmulatedAlgorithm::kSlow, EmulatedAlgorithm::kRefused,
+                                 EmulatedAlgorithm::kGreedy, EmulatedAlgorithm::kFast>,
           .matmul = Matmul};
+}
+
+CublasLtApi QuickCublasLt() {
+  CublasLtApi api = EmulatedCublasLt();
+  api.heuristic = Heuristic<EmulatedAlgorithm::kRefused, EmulatedAlgorithm::kFast>;
+  return api;
 }
 
 EmulatedCublasLtCounts& CublasLtCounts() {

@@ -30,6 +30,8 @@ struct EmulatedCublasLtCounts {
 };
 
 CublasLtApi EmulatedCublasLt();
+// The same without kSlow and kGreedy, so that a whole engine can be tuned.
+CublasLtApi QuickCublasLt();
 // Of this process; assign {} to begin anew.
 EmulatedCublasLtCounts& CublasLtCounts();
 

@@ -26,10 +26,12 @@ TEST_P(EmulatedParity, HoldsHoweverTheSequenceIsCut) {
   const auto& [name, deterministic] = GetParam();
   const Golden golden = LoadGolden(name);
   const absl::StatusOr<std::unique_ptr<TeacherForcing>> forcing = TeacherForcing::Load(
-      golden.model_dir, golden.positions(), GpuChoice(KVASIR_EMULATED_GPU, deterministic));
+      golden.model_dir, golden.positions(),
+      GpuChoice(deterministic ? KVASIR_EMULATED_GPU : KVASIR_EMULATED_CUBLASLT_GPU, deterministic));
   ASSERT_TRUE(forcing.ok()) << forcing.status();
   const Distance whole = (*forcing)->Measure(golden, Cut::kOnePiece);
-  std::printf("%-18s one piece: mean %.1e, %.2f x transformers bf16\n", name.c_str(), whole.mean(),
+  std::printf("%-18s %-13s one piece: mean %.1e, %.2f x transformers bf16\n", name.c_str(),
+              deterministic ? "deterministic" : "default", whole.mean(),
               whole.mean() / golden.bf16_mean);
   EXPECT_TRUE(golden.PassesBf16(whole)) << whole.mean() << " " << golden.bf16_mean;
   const Distance chunks = (*forcing)->Measure(golden, Cut::kChunks);
@@ -42,13 +44,15 @@ TEST_P(EmulatedParity, HoldsHoweverTheSequenceIsCut) {
   EXPECT_EQ(single.mean(), beginning.mean());
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, EmulatedParity,
-                         testing::Values(std::tuple("gqa4_bf16_untied", true),
-                                         std::tuple("gqa8_bf16_tied", true),
-                                         std::tuple("head128_bf16_tied", true),
-                                         std::tuple("mha_f32_tied", true),
-                                         std::tuple("tiny", true)),
-                         [](const auto& info) { return std::get<0>(info.param); });
+INSTANTIATE_TEST_SUITE_P(
+    Golden, EmulatedParity,
+    testing::Values(std::tuple("gqa4_bf16_untied", true), std::tuple("gqa8_bf16_tied", true),
+                    std::tuple("head128_bf16_tied", true), std::tuple("mha_f32_tied", true),
+                    std::tuple("tiny", true), std::tuple("gqa8_bf16_tied", false),
+                    std::tuple("head128_bf16_tied", false)),
+    [](const auto& info) {
+      return std::get<0>(info.param) + (std::get<1>(info.param) ? "" : "_default_mode");
+    });
 
 TEST(EmulatedGpu, IsTakenByItselfWhereItIsThere) {
   BackendChoice choice = GpuChoice(KVASIR_EMULATED_GPU, false);
