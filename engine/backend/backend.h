@@ -182,6 +182,12 @@ class Backend {
   virtual void AddRmsNorm(Tensor out, Tensor residual, Tensor x, Tensor w, float eps) = 0;
   // out = x w^T.  out: [T, N] f32; x: [T, K] activation dtype
   virtual void Matmul(Tensor out, Tensor x, const PackedWeight& w) = 0;
+  // residual += x w^T: at once, or by way of delta. Returns what the next AddRmsNorm has to add:
+  // nothing, or delta.  residual, delta: [T, N] f32, delta scratch; x: [T, K] activation dtype
+  virtual Tensor MatmulAdd(Tensor /*residual*/, Tensor delta, Tensor x, const PackedWeight& w) {
+    Matmul(delta, x, w);
+    return delta;
+  }
   // Per head of q and k: RMSNorm over D with its weights, then rotary embedding at the row's
   // position (Su et al. 2021; pairs i, i + D/2); q is written back, k and v go to their slots.
   // qkv: [T, (H + 2K) * D] f32; q_norm, k_norm: [1, D] f32

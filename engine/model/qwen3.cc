@@ -80,7 +80,16 @@ void Qwen3::Layers(const DeviceBatch& batch) {
 
   backend_.Embed(residual, weights_.embedding, batch);
   probe(-1, "embed", residual);
-  Tensor added;  // what the block before adds to the residual stream; nothing yet
+  Tensor added;  // what the block before has yet to add to the residual stream
+  const auto add = [&](int layer, const char* name, Tensor x, const PackedWeight& w) {
+    if (!probe_) {
+      added = backend_.MatmulAdd(residual, delta, x, w);
+      return;
+    }
+    backend_.Matmul(delta, x, w);
+    probe(layer, name, delta);
+    added = delta;
+  };
   for (int i = 0; i < config_.layers; ++i) {
     const LayerWeights& layer = weights_.layers[i];
     const KvLayer kv = backend_.Kv(i);
@@ -88,13 +97,10 @@ void Qwen3::Layers(const DeviceBatch& batch) {
     backend_.Matmul(qkv, normed, layer.qkv);
     backend_.NormRopeStore(qkv, layer.q_norm.tensor(), layer.k_norm.tensor(), kv, batch);
     backend_.Attention(attended, qkv, kv, batch);
-    backend_.Matmul(delta, attended, layer.o);
-    probe(i, "attention", delta);
-    backend_.AddRmsNorm(normed, residual, delta, layer.post_norm.tensor(), eps);
+    add(i, "attention", attended, layer.o);
+    backend_.AddRmsNorm(normed, residual, added, layer.post_norm.tensor(), eps);
     backend_.MatmulSiluMul(mlp, gate_up, normed, layer.gate_up);
-    backend_.Matmul(delta, mlp, layer.down);
-    probe(i, "mlp", delta);
-    added = delta;
+    add(i, "mlp", mlp, layer.down);
   }
   backend_.AddRmsNorm(normed, residual, added, weights_.final_norm.tensor(), eps);
   probe(-1, "final", normed);

@@ -131,10 +131,11 @@ absl::StatusOr<std::unique_ptr<CublasLtMatmul>> CublasLtMatmul::Create(const Cub
 }
 
 CublasLtMatmul::Kind CublasLtMatmul::KindOf(const MatmulArgs& args) {
-  return {static_cast<int>(std::bit_ceil(static_cast<unsigned>(args.m))), args.n, args.k};
+  return {static_cast<int>(std::bit_ceil(static_cast<unsigned>(args.m))), args.n, args.k,
+          args.rounded != nullptr, args.add};
 }
 
-absl::Status CublasLtMatmul::Describe(int m, int n, int k, Description& description) const {
+absl::Status CublasLtMatmul::Describe(const MatmulArgs& args, Description& description) const {
   const int transpose = kCublasTranspose;
   absl::Status status = Check(api_.desc_create(&description.desc, kCublasComputeF32, kCudaF32),
                               "cublasLtMatmulDescCreate");
@@ -146,17 +147,17 @@ absl::Status CublasLtMatmul::Describe(int m, int n, int k, Description& descript
     if (!status.ok()) return;
     status = Check(api_.layout_create(&made, type, rows, cols, rows), "cublasLtMatrixLayoutCreate");
   };
-  layout(description.w, kCudaBf16, k, n);
-  layout(description.x, kCudaBf16, k, m);
-  layout(description.out, kCudaF32, n, m);
+  layout(description.w, kCudaBf16, args.k, args.n);
+  layout(description.x, kCudaBf16, args.k, args.m);
+  layout(description.out, args.rounded != nullptr ? kCudaBf16 : kCudaF32, args.n, args.m);
   return status;
 }
 
-absl::StatusOr<std::vector<CublasLtAlgorithm>> CublasLtMatmul::Candidates(const Kind& kind,
+absl::StatusOr<std::vector<CublasLtAlgorithm>> CublasLtMatmul::Candidates(MatmulArgs args,
                                                                           int wanted) const {
-  const auto& [m, n, k] = kind;
+  args.m = std::get<0>(KindOf(args));
   Description description(api_);
-  absl::Status status = Describe(m, n, k, description);
+  absl::Status status = Describe(args, description);
   if (!status.ok()) return status;
   CublasLtHeuristic found[kCandidates] = {};
   int count = 0;
@@ -178,14 +179,15 @@ absl::StatusOr<std::vector<CublasLtAlgorithm>> CublasLtMatmul::Candidates(const 
 int CublasLtMatmul::Enqueue(const Description& description, const MatmulArgs& args,
                             const CublasLtAlgorithm& algorithm, cudaStream_t stream) const {
   const float one = 1;
-  const float zero = 0;
+  const float before = args.add ? 1 : 0;
+  void* const out = args.rounded != nullptr ? static_cast<void*>(args.rounded) : args.out;
   return api_.matmul(handle_, description.desc, &one, args.w, description.w, args.x, description.x,
-                     &zero, args.out, description.out, args.out, description.out, &algorithm,
-                     workspace_, workspace_bytes_, stream);
+                     &before, out, description.out, out, description.out, &algorithm, workspace_,
+                     workspace_bytes_, stream);
 }
 
 absl::StatusOr<CublasLtAlgorithm> CublasLtMatmul::First(const MatmulArgs& args) const {
-  const absl::StatusOr<std::vector<CublasLtAlgorithm>> candidates = Candidates(KindOf(args), 1);
+  const absl::StatusOr<std::vector<CublasLtAlgorithm>> candidates = Candidates(args, 1);
   if (!candidates.ok()) return candidates.status();
   if (candidates->empty()) return NoAlgorithm(args);
   return candidates->front();
@@ -193,12 +195,11 @@ absl::StatusOr<CublasLtAlgorithm> CublasLtMatmul::First(const MatmulArgs& args) 
 
 absl::StatusOr<CublasLtAlgorithm> CublasLtMatmul::Fastest(const MatmulArgs& args, int iterations,
                                                           cudaStream_t stream) const {
-  const absl::StatusOr<std::vector<CublasLtAlgorithm>> candidates =
-      Candidates(KindOf(args), kCandidates);
+  const absl::StatusOr<std::vector<CublasLtAlgorithm>> candidates = Candidates(args, kCandidates);
   if (!candidates.ok()) return candidates.status();
   Description description(api_);
   Stopwatch stopwatch;
-  absl::Status status = Describe(args.m, args.n, args.k, description);
+  absl::Status status = Describe(args, description);
   if (status.ok()) status = stopwatch.Create();
   if (!status.ok()) return status;
   absl::StatusOr<CublasLtAlgorithm> fastest = NoAlgorithm(args);
@@ -224,21 +225,21 @@ void CublasLtMatmul::Tune(std::span<const MatmulArgs> products, int iterations,
                           cudaStream_t stream) {
   KVASIR_CHECK(iterations > 0);
   for (const MatmulArgs& args : products) {
-    KVASIR_CHECK(args.out != nullptr && args.gated == nullptr && args.m > 0);
+    KVASIR_CHECK((args.out != nullptr) != (args.rounded != nullptr) && args.m > 0);
     if (algorithms_.contains(KindOf(args))) continue;
     algorithms_.emplace(KindOf(args), Fastest(args, iterations, stream));
   }
 }
 
 absl::Status CublasLtMatmul::Run(const MatmulArgs& args, cudaStream_t stream) {
-  KVASIR_CHECK(args.out != nullptr && args.gated == nullptr && args.m > 0);
+  KVASIR_CHECK((args.out != nullptr) != (args.rounded != nullptr) && args.m > 0);
   const Kind kind = KindOf(args);
   auto known = algorithms_.find(kind);
   if (known == algorithms_.end()) known = algorithms_.emplace(kind, First(args)).first;
   absl::StatusOr<CublasLtAlgorithm>& algorithm = known->second;
   if (!algorithm.ok()) return algorithm.status();
   Description description(api_);
-  absl::Status status = Describe(args.m, args.n, args.k, description);
+  absl::Status status = Describe(args, description);
   if (status.ok()) {
     status = Check(Enqueue(description, args, *algorithm, stream), "cublasLtMatmul");
   }

@@ -21,7 +21,7 @@ namespace kvasir::cuda {
 // Matrix products by cuBLASLt on one device. Which algorithm multiplies depends on M and on timing,
 // so a row's bits do too: for use where invariant I1 is not promised. One thread uses an object at
 // a time, with the device that it was made for as the current one.
-// REQUIRES of all products: out and not gated; m > 0; x, w and out 16-byte aligned.
+// REQUIRES of all products: out or rounded; m > 0; x, w and the result 16-byte aligned.
 class CublasLtMatmul {
  public:
   // `workspace`: device memory for the algorithms' own use, 256-byte aligned; it outlives the
@@ -45,22 +45,23 @@ class CublasLtMatmul {
   // fails. Overwrites what `out` points to; waits.
   void Tune(std::span<const MatmulArgs> products, int iterations, cudaStream_t stream);
 
-  // Enqueues out = x w^T, by the tuned algorithm or else by the library's own first choice.
-  // Products are of one kind if they agree in N, K and the power of two next above M.
+  // Enqueues the product, by the tuned algorithm or else by the library's own first choice.
+  // Products are of one kind if they agree in N, K, the power of two next above M, and what becomes
+  // of the result.
   // UNIMPLEMENTED, or what else the library said: the caller must do it. It is not asked again for
   // one of that kind, so that what multiplies does not change from step to step.
   absl::Status Run(const MatmulArgs& args, cudaStream_t stream);
 
  private:
-  // M rounded up to a power of two, N, K.
-  using Kind = std::tuple<int, int, int>;
+  // M rounded up to a power of two, N, K, whether it is rounded, whether it is added.
+  using Kind = std::tuple<int, int, int, bool, bool>;
   struct Description;  // the library's words for one product
 
   CublasLtMatmul(const CublasLtApi& api, void* workspace, size_t workspace_bytes);
   static Kind KindOf(const MatmulArgs& args);
-  absl::Status Describe(int m, int n, int k, Description& description) const;
-  // At most `wanted` algorithms that can be used, the most promising first.
-  absl::StatusOr<std::vector<CublasLtAlgorithm>> Candidates(const Kind& kind, int wanted) const;
+  absl::Status Describe(const MatmulArgs& args, Description& description) const;
+  // At most `wanted` algorithms that can be used for the kind of `args`, the most promising first.
+  absl::StatusOr<std::vector<CublasLtAlgorithm>> Candidates(MatmulArgs args, int wanted) const;
   int Enqueue(const Description& description, const MatmulArgs& args,
               const CublasLtAlgorithm& algorithm, cudaStream_t stream) const;
   // The first of the candidates.

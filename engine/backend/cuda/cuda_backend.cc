@@ -58,6 +58,7 @@ class CudaBackend : public Backend {
   void Embed(Tensor x, const PackedWeight& table, const DeviceBatch& batch) override;
   void AddRmsNorm(Tensor out, Tensor residual, Tensor x, Tensor w, float eps) override;
   void Matmul(Tensor out, Tensor x, const PackedWeight& w) override;
+  Tensor MatmulAdd(Tensor residual, Tensor delta, Tensor x, const PackedWeight& w) override;
   void NormRopeStore(Tensor qkv, Tensor q_norm, Tensor k_norm, KvLayer kv,
                      const DeviceBatch& batch) override;
   void Attention(Tensor out, Tensor qkv, KvLayer kv, const DeviceBatch& batch) override;
@@ -378,18 +379,30 @@ void CudaBackend::Matmul(Tensor out, Tensor x, const PackedWeight& w) {
                    stream_);
 }
 
+Tensor CudaBackend::MatmulAdd(Tensor residual, Tensor /*delta*/, Tensor x, const PackedWeight& w) {
+  matmul_.Multiply({.x = x.as<bf16>(),
+                    .w = static_cast<const bf16*>(w.data->data()),
+                    .m = x.rows,
+                    .n = w.rows,
+                    .k = w.cols,
+                    .out = residual.as<float>(),
+                    .add = true},
+                   stream_);
+  return {};
+}
+
 void CudaBackend::MatmulSiluMul(Tensor out, Tensor gate_up, Tensor x, const PackedWeight& w) {
   MatmulArgs args = {.x = x.as<bf16>(),
                      .w = static_cast<const bf16*>(w.data->data()),
                      .m = x.rows,
                      .n = w.rows,
                      .k = w.cols,
-                     .out = gate_up.as<float>()};
+                     .rounded = gate_up.as<bf16>()};
   if (matmul_.MultiplyByLibrary(args, stream_)) {
-    SiluMul(out, gate_up);
+    CheckCuda(cuda::SiluMul(out.as<bf16>(), args.rounded, out.rows, out.cols, stream_), "SiluMul");
     return;
   }
-  args.out = nullptr;
+  args.rounded = nullptr;
   args.gated = out.as<bf16>();
   matmul_.MultiplyByOwnKernel(args, stream_);
 }

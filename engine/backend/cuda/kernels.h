@@ -80,6 +80,7 @@ cudaError_t NormRopeStore(const RopeArgs& args, cudaStream_t stream);
 // out = silu(gate) * up.  out: [T, F]; gate_up: [T, 2F], gate and up by turns of 8 columns, as
 // their weights are packed.  REQUIRES: F % 8 == 0.
 cudaError_t SiluMul(bf16* out, const float* gate_up, int rows, int ffn, cudaStream_t stream);
+cudaError_t SiluMul(bf16* out, const bf16* gate_up, int rows, int ffn, cudaStream_t stream);
 
 // out[r] = x[rows[r]].  out: [R, n]; x: [T, n].  REQUIRES: n % 8 == 0.
 cudaError_t GatherRows(bf16* out, const bf16* x, const int* rows, int count, int n,
@@ -95,10 +96,14 @@ struct MatmulArgs {
   const bf16* w = nullptr;  // [N, K]
   int m = 0;
   int n = 0;
-  int k = 0;              // REQUIRES: k % 8 == 0
-  float* out = nullptr;   // [M, N], or null where gated is wanted
-  bf16* gated = nullptr;  // [M, N / 2]: SiluMul of what out would be.  REQUIRES: n % 16 == 0
+  int k = 0;  // REQUIRES: k % 8 == 0
+  // One of these:
+  float* out = nullptr;     // [M, N]
+  bf16* gated = nullptr;    // [M, N / 2]: SiluMul of what out would be.  REQUIRES: n % 16 == 0
+  bf16* rounded = nullptr;  // [M, N]: what out would be; by cuBLASLt alone
+  bool add = false;         // out += x w^T
 };
+// REQUIRES: args.rounded is null.
 cudaError_t Matmul(const MatmulArgs& args, cudaStream_t stream);
 
 // --- attention (attention.cu) --------------------------------------------------------------------

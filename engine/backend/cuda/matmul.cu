@@ -53,9 +53,24 @@ __device__ __forceinline__ void MultiplyBlock(float (&sum)[kWeightTiles][kRowTil
   }
 }
 
-// Writes this lane's part of the tile whose first column of out is n and whose first row is m.
+// What out held where this lane is to add to the tile whose first column is n and whose first row
+// is m; zeros where it does not add.
+__device__ __forceinline__ void LoadBefore(float (&before)[4], const MatmulArgs& args, int n,
+                                           int m) {
+  const int lane = threadIdx.x % kWarp;
+  const int row = m + lane % 4 * 2;
+#pragma unroll
+  for (int e = 0; e < 4; ++e) {
+    const int r = row + e % 2;
+    const int column = n + lane / 4 + e / 2 * 8;
+    before[e] =
+        args.add && r < args.m && column < args.n ? args.out[size_t(r) * args.n + column] : 0.0f;
+  }
+}
+
+// Writes this lane's part of that tile.
 __device__ __forceinline__ void Store(const MatmulArgs& args, int n, int m,
-                                      const float (&total)[4]) {
+                                      const float (&before)[4], const float (&total)[4]) {
   const int lane = threadIdx.x % kWarp;
   const int row = m + lane % 4 * 2;
   if (args.gated != nullptr) {
@@ -74,10 +89,12 @@ __device__ __forceinline__ void Store(const MatmulArgs& args, int n, int m,
   for (int e = 0; e < 4; ++e) {
     const int r = row + e % 2;
     const int column = n + lane / 4 + e / 2 * 8;
+    // A product that is not added keeps its sign where it is zero.
+    const float value = args.add ? __fadd_rn(before[e], total[e]) : total[e];
 #if defined(BUG_MATMUL_STORE_BOUND)  // planted: one row too many
-    if (r <= args.m && column < args.n) args.out[size_t(r) * args.n + column] = total[e];
+    if (r <= args.m && column < args.n) args.out[size_t(r) * args.n + column] = value;
 #else
-    if (r < args.m && column < args.n) args.out[size_t(r) * args.n + column] = total[e];
+    if (r < args.m && column < args.n) args.out[size_t(r) * args.n + column] = value;
 #endif
   }
 }
@@ -176,6 +193,10 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm) StreamKernel(const Mat
     const float(&s)[4] = sum[tile / kRowTiles][tile % kRowTiles];
     partial[tile][warp][lane] = make_float4(s[0], s[1], s[2], s[3]);
   }
+  const int n = n0 + warp / kRowTiles * kTileN;
+  const int m = m0 + warp % kRowTiles * kTileM;
+  float before[4];
+  if (warp < kTiles) LoadBefore(before, args, n, m);
 #if !defined(BUG_MATMUL_NO_BARRIER)  // planted: adds chains that have not ended
   __syncthreads();
 #endif
@@ -192,7 +213,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm) StreamKernel(const Mat
     total[2] += s.z;
     total[3] += s.w;
   }
-  Store(args, n0 + warp / kRowTiles * kTileN, m0 + warp % kRowTiles * kTileM, total);
+  Store(args, n, m, before, total);
 }
 
 template <int kWeightTiles, int kRowTiles, int kAhead, int kBlocksPerSm>
@@ -307,7 +328,11 @@ __global__ void __launch_bounds__(kThreads) TileKernel(const MatmulArgs args) {
   for (int i = 0; i < kWarpTilesN; ++i) {
 #pragma unroll
     for (int j = 0; j < kWarpTilesM; ++j) {
-      Store(args, n0 + warp_n + i * kTileN, m0 + warp_m + j * kTileM, total[i][j]);
+      const int n = n0 + warp_n + i * kTileN;
+      const int m = m0 + warp_m + j * kTileM;
+      float before[4];
+      LoadBefore(before, args, n, m);
+      Store(args, n, m, before, total[i][j]);
     }
   }
 }

@@ -169,15 +169,28 @@ __global__ void __launch_bounds__(kThreads) NormRopeStoreKernel(const RopeArgs a
   *reinterpret_cast<uint2*>(to + D / 2) = Pack4(high);
 }
 
+// Eight values in a row.
+__device__ __forceinline__ void LoadEight(float4 (&to)[2], const float* from) {
+  to[0] = reinterpret_cast<const float4*>(from)[0];
+  to[1] = reinterpret_cast<const float4*>(from)[1];
+}
+__device__ __forceinline__ void LoadEight(float4 (&to)[2], const bf16* from) {
+  const uint4 v = *reinterpret_cast<const uint4*>(from);
+  to[0] = make_float4(LowToFloat(v.x), HighToFloat(v.x), LowToFloat(v.y), HighToFloat(v.y));
+  to[1] = make_float4(LowToFloat(v.z), HighToFloat(v.z), LowToFloat(v.w), HighToFloat(v.w));
+}
+
 // Eight columns of out a thread: 16 of gate_up.
-__global__ void __launch_bounds__(kThreads)
-    SiluMulKernel(bf16* __restrict__ out,             // [T, F]
-                  const float* __restrict__ gate_up,  // [T, 2F]
-                  int groups) {                       // T * F / 8
+template <class T>
+__global__ void __launch_bounds__(kThreads) SiluMulKernel(bf16* __restrict__ out,         // [T, F]
+                                                          const T* __restrict__ gate_up,  // [T, 2F]
+                                                          int groups) {  // T * F / 8
   const int i = blockIdx.x * kThreads + threadIdx.x;
   if (i >= groups) return;
-  const float4* from = reinterpret_cast<const float4*>(gate_up + size_t(i) * 16);
-  const float4 g0 = from[0], g1 = from[1], u0 = from[2], u1 = from[3];
+  float4 gate[2], up[2];
+  LoadEight(gate, gate_up + size_t(i) * 16);
+  LoadEight(up, gate_up + size_t(i) * 16 + 8);
+  const float4 g0 = gate[0], g1 = gate[1], u0 = up[0], u1 = up[1];
   reinterpret_cast<uint4*>(out)[i] =
       make_uint4(PackPair(SiluMulOf(g0.x, u0.x), SiluMulOf(g0.y, u0.y)),
                  PackPair(SiluMulOf(g0.z, u0.z), SiluMulOf(g0.w, u0.w)),
@@ -200,8 +213,8 @@ cudaError_t LoadRowwiseKernels() {
   return FirstError(LoadKernel(EmbedKernel), LoadKernel(AddRmsNormKernel),
                     LoadKernel(RopeAnglesKernel), LoadKernel(NormRopeStoreKernel<16>),
                     LoadKernel(NormRopeStoreKernel<32>), LoadKernel(NormRopeStoreKernel<64>),
-                    LoadKernel(NormRopeStoreKernel<128>), LoadKernel(SiluMulKernel),
-                    LoadKernel(GatherRowsKernel));
+                    LoadKernel(NormRopeStoreKernel<128>), LoadKernel(SiluMulKernel<float>),
+                    LoadKernel(SiluMulKernel<bf16>), LoadKernel(GatherRowsKernel));
 }
 
 cudaError_t Embed(float* x, const bf16* table, const int* tokens, const int* sampled, int rows,
@@ -239,7 +252,12 @@ cudaError_t NormRopeStore(const RopeArgs& args, cudaStream_t stream) {
 
 cudaError_t SiluMul(bf16* out, const float* gate_up, int rows, int ffn, cudaStream_t stream) {
   const int groups = rows * (ffn / 8);
-  return Launch(SiluMulKernel, CeilDiv(groups, kThreads), kThreads, 0, stream, out, gate_up,
+  return Launch(SiluMulKernel<float>, CeilDiv(groups, kThreads), kThreads, 0, stream, out, gate_up,
+                groups);
+}
+cudaError_t SiluMul(bf16* out, const bf16* gate_up, int rows, int ffn, cudaStream_t stream) {
+  const int groups = rows * (ffn / 8);
+  return Launch(SiluMulKernel<bf16>, CeilDiv(groups, kThreads), kThreads, 0, stream, out, gate_up,
                 groups);
 }
 

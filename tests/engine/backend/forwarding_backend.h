@@ -46,6 +46,9 @@ class ForwardingBackend : public Backend {
     inner_->AddRmsNorm(out, residual, x, w, eps);
   }
   void Matmul(Tensor out, Tensor x, const PackedWeight& w) override { inner_->Matmul(out, x, w); }
+  Tensor MatmulAdd(Tensor residual, Tensor delta, Tensor x, const PackedWeight& w) override {
+    return inner_->MatmulAdd(residual, delta, x, w);
+  }
   void NormRopeStore(Tensor qkv, Tensor q_norm, Tensor k_norm, KvLayer kv,
                      const DeviceBatch& batch) override {
     inner_->NormRopeStore(qkv, q_norm, k_norm, kv, batch);

@@ -41,12 +41,27 @@ class Product {
         w_(NormalBf16(size_t(n) * k, 2)),
         device_x_(x_),
         device_w_(w_),
-        out_(size_t(m) * n) {}
+        out_(size_t(m) * n),
+        rounded_(size_t(m) * n) {}
 
   MatmulArgs args() const {
     return {
         .x = device_x_.get(), .w = device_w_.get(), .m = m_, .n = n_, .k = k_, .out = out_.get()};
   }
+  // The same to be added to what is there, or rounded.
+  MatmulArgs added() const {
+    MatmulArgs args = this->args();
+    args.add = true;
+    return args;
+  }
+  MatmulArgs rounded() const {
+    MatmulArgs args = this->args();
+    args.out = nullptr;
+    args.rounded = rounded_.get();
+    return args;
+  }
+  std::vector<float> Out() const { return out_.Read(); }
+  std::vector<bf16> Rounded() const { return rounded_.Read(); }
   // K roundings of the sum of magnitudes, twice over as tensor cores cut where a CPU rounds.
   void ExpectRight() const {
     const std::vector<float> out = out_.Read();
@@ -71,6 +86,7 @@ class Product {
   std::vector<bf16> x_, w_;
   DeviceArray<bf16> device_x_, device_w_;
   DeviceArray<float> out_;
+  DeviceArray<bf16> rounded_;
 };
 
 class CublasLtMatmulTest : public testing::Test {
@@ -136,6 +152,24 @@ TEST_F(CublasLtMatmulTest, ProductsOfAKindShareTheirAlgorithm) {
     product->ExpectRight();
   }
   EXPECT_EQ(CublasLtCounts().heuristics, 3);
+}
+
+// The library's epilogues: its result is added where it belongs, or rounded.
+TEST_F(CublasLtMatmulTest, AddsAndRounds) {
+  ForEachSchedule([&] {
+    const Product product(16, 32, 64);
+    ASSERT_EQ(matmul_->Run(product.args(), nullptr), absl::OkStatus());
+    const std::vector<float> out = product.Out();
+    ASSERT_EQ(matmul_->Run(product.added(), nullptr), absl::OkStatus());
+    ASSERT_EQ(matmul_->Run(product.rounded(), nullptr), absl::OkStatus());
+    const std::vector<float> twice = product.Out();
+    const std::vector<bf16> rounded = product.Rounded();
+    for (size_t i = 0; i < out.size(); ++i) {
+      ASSERT_EQ(twice[i], 2 * out[i]);
+      ASSERT_EQ(FromBf16(rounded[i]), FromBf16(ToBf16(out[i])));
+    }
+  });
+  EXPECT_EQ(CublasLtCounts().heuristics, 3);  // they are of three kinds
 }
 
 TEST_F(CublasLtMatmulTest, WhatTheLibraryCannotDoIsLeftToTheCaller) {

@@ -33,8 +33,13 @@ struct Preference {
 
 constexpr int kColumns = 16;  // of a thread
 
-// out = x w^T, some columns of a row a thread.  out: [M, N]; x: [M, K]; w: [N, K]
-__global__ void PlainMatmulKernel(float* out, const bf16* x, const bf16* w, int m, int n, int k) {
+__device__ float Rounded(float, float v) { return v; }
+__device__ bf16 Rounded(bf16, float v) { return __float2bfloat16(v); }
+
+// out = x w^T + before out, some columns of a row a thread.  out: [M, N]; x: [M, K]; w: [N, K]
+template <class T>
+__global__ void PlainMatmulKernel(T* out, const bf16* x, const bf16* w, int m, int n, int k,
+                                  float before, int work) {
   const int threads = CeilDiv(n, kColumns);  // of a row
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= m * threads) return;
@@ -43,8 +48,13 @@ __global__ void PlainMatmulKernel(float* out, const bf16* x, const bf16* w, int 
   for (int column = first; column < min(first + kColumns, n); ++column) {
     const bf16* const weights = w + size_t(column) * k;
     float sum = 0;
-    for (int j = 0; j < k; ++j) sum += __bfloat162float(row[j]) * __bfloat162float(weights[j]);
-    out[size_t(i / threads) * n + column] = sum;
+    for (int again = 0; again < work; ++again) {
+      sum = 0;
+      for (int j = 0; j < k; ++j) sum += __bfloat162float(row[j]) * __bfloat162float(weights[j]);
+      asm volatile("" : "+r"(again), "+x"(sum));  // all of it has to be done
+    }
+    T& to = out[size_t(i / threads) * n + column];
+    to = Rounded(T{}, before != 0 ? before * float(to) + sum : sum);
   }
 }
 
@@ -124,11 +134,11 @@ Shape ShapeOf(CublasLtMatmulDesc desc, CublasLtLayout a, CublasLtLayout b, Cubla
   const auto& x = *static_cast<const Layout*>(b);
   const auto& out = *static_cast<const Layout*>(d);
   const auto dense = [](const Layout& l) { return l.leading_dimension == int64_t(l.rows); };
-  const bool valid = operation.compute_type == kCublasComputeF32 &&
-                     operation.scale_type == kCudaF32 &&
-                     operation.transpose_a == kCublasTranspose && c == d && w.type == kCudaBf16 &&
-                     x.type == kCudaBf16 && out.type == kCudaF32 && dense(w) && dense(x) &&
-                     dense(out) && w.rows == x.rows && out.rows == w.cols && out.cols == x.cols;
+  const bool valid =
+      operation.compute_type == kCublasComputeF32 && operation.scale_type == kCudaF32 &&
+      operation.transpose_a == kCublasTranspose && c == d && w.type == kCudaBf16 &&
+      x.type == kCudaBf16 && (out.type == kCudaF32 || out.type == kCudaBf16) && dense(w) &&
+      dense(x) && dense(out) && w.rows == x.rows && out.rows == w.cols && out.cols == x.cols;
   return {valid, int(x.cols), int(w.cols), int(w.rows)};
 }
 
@@ -155,15 +165,23 @@ int Heuristic(CublasLtHandle, CublasLtMatmulDesc desc, CublasLtLayout a, CublasL
   return kCublasSuccess;
 }
 
+template <class T>
+cudaError_t Multiply(T* out, const void* x, const void* w, const Shape& shape, float before,
+                     int work, cudaStream_t stream) {
+  constexpr int kThreads = 128;
+  return Launch(PlainMatmulKernel<T>, dim3(CeilDiv(shape.m * CeilDiv(shape.n, kColumns), kThreads)),
+                dim3(kThreads), 0, stream, out, static_cast<const bf16*>(x),
+                static_cast<const bf16*>(w), shape.m, shape.n, shape.k, before, work);
+}
+
 int Matmul(CublasLtHandle, CublasLtMatmulDesc desc, const void* alpha, const void* a,
            CublasLtLayout a_layout, const void* b, CublasLtLayout b_layout, const void* beta,
            const void* c, CublasLtLayout c_layout, void* d, CublasLtLayout d_layout,
            const CublasLtAlgorithm* algorithm, void*, size_t, cudaStream_t stream) {
   const Shape shape = ShapeOf(desc, a_layout, b_layout, c_layout, d_layout);
   const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
-  if (!shape.valid || *static_cast<const float*>(alpha) != 1 ||
-      *static_cast<const float*>(beta) != 0 || c != d || !aligned(a) || !aligned(b) ||
-      !aligned(d)) {
+  if (!shape.valid || *static_cast<const float*>(alpha) != 1 || c != d || !aligned(a) ||
+      !aligned(b) || !aligned(d)) {
     return kInvalidValue;
   }
   const auto chosen = static_cast<EmulatedAlgorithm>(algorithm->data[0]);
@@ -176,22 +194,20 @@ int Matmul(CublasLtHandle, CublasLtMatmulDesc desc, const void* alpha, const voi
   seen.insert(product);
   if (chosen == EmulatedAlgorithm::kRefused) return kCublasNotSupported;
   if (chosen == EmulatedAlgorithm::kGreedy) return kInvalidValue;
-  constexpr int kThreads = 128;
   const int work = chosen == EmulatedAlgorithm::kSlow ? kWorkOfSlow : 1;
-  for (int i = 0; i < work; ++i) {
-    const cudaError_t error =
-        Launch(PlainMatmulKernel, dim3(CeilDiv(shape.m * CeilDiv(shape.n, kColumns), kThreads)),
-               dim3(kThreads), 0, stream, static_cast<float*>(d), static_cast<const bf16*>(b),
-               static_cast<const bf16*>(a), shape.m, shape.n, shape.k);
-    if (error != cudaSuccess) return kInvalidValue;
-  }
+  const float before = *static_cast<const float*>(beta);
+  const bool rounded = static_cast<const Layout*>(d_layout)->type == kCudaBf16;
+  const cudaError_t error =
+      rounded ? Multiply(static_cast<bf16*>(d), b, a, shape, before, work, stream)
+              : Multiply(static_cast<float*>(d), b, a, shape, before, work, stream);
+  if (error != cudaSuccess) return kInvalidValue;
   EmulatedCublasLtCounts& counts = CublasLtCounts();
   const int64_t m = shape.m, n = shape.n, k = shape.k;
   ++counts.products;
   counts.recorded += recording ? 1 : 0;
   counts.last_algorithm = chosen;
   counts.flops += 2 * m * n * k;
-  counts.bytes += 2 * (m + n) * k + 4 * m * n;
+  counts.bytes += 2 * (m + n) * k + (rounded ? 2 : before != 0 ? 8 : 4) * m * n;
   return kCublasSuccess;
 }
 

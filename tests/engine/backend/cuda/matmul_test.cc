@@ -191,6 +191,33 @@ TEST(CudaMatmulTest, GatedIsBitwiseTheUnfusedOne) {
   });
 }
 
+// All kernels and tile sizes: what is added is the product that is stored elsewhere, rounded once.
+TEST(CudaMatmulTest, AddsToWhatIsThere) {
+  ForEachSchedule([] {
+    for (const Shape shape :
+         {Shape{1, 33, 40}, {3, 16, 264}, {12, 50, 40}, {40, 37, 48}, {259, 21, 40}}) {
+      SCOPED_TRACE(testing::Message() << "M " << shape.m << " N " << shape.n << " K " << shape.k);
+      const std::vector<bf16> x = NormalBf16(size_t(shape.m) * shape.k, 1);
+      const std::vector<bf16> w = NormalBf16(size_t(shape.n) * shape.k, 2);
+      std::vector<float> expected = NormalFloats(size_t(shape.m) * shape.n, 3, 4.0f);
+      const DeviceArray<bf16> device_x(x), device_w(w);
+      const DeviceArray<float> out(expected);
+      ASSERT_EQ(Matmul({.x = device_x.get(),
+                        .w = device_w.get(),
+                        .m = shape.m,
+                        .n = shape.n,
+                        .k = shape.k,
+                        .out = out.get(),
+                        .add = true},
+                       nullptr),
+                cudaSuccess);
+      const std::vector<float> product = Multiply(x, w, shape);
+      for (size_t i = 0; i < expected.size(); ++i) expected[i] += product[i];
+      EXPECT_EQ(out.Read(), expected);
+    }
+  });
+}
+
 // All kernels and tile sizes, the same bits.
 TEST(CudaMatmulTest, RowDoesNotDependOnItsBatch) {
   ForEachSchedule([] {

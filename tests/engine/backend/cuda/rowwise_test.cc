@@ -313,26 +313,38 @@ TEST(NormRopeStoreTest, RefusesOtherHeadDims) {
             cudaErrorInvalidValue);
 }
 
-TEST(SiluMulTest, AgreesWithDoublePrecision) {
+float ValueOf(float v) { return v; }
+float ValueOf(bf16 v) { return FromBf16(v); }
+
+// gate_up: [3, 2 * 56]
+template <class T>
+void CheckSiluMul(const std::vector<T>& gate_up) {
   constexpr int kRows = 3;
   constexpr int kFfn = 56;
-  std::vector<float> gate_up = NormalFloats(kRows * 2 * kFfn, 1, 4.0f);
-  gate_up[0] = -200;  // exp(200) is infinite in f32, silu is not
-  gate_up[1] = 200;
-  const DeviceArray<float> gate_up_on(gate_up);
+  const DeviceArray<T> gate_up_on(gate_up);
   ForEachSchedule([&] {
     const DeviceArray<bf16> out_on(kRows * kFfn);
     ASSERT_EQ(SiluMul(out_on.get(), gate_up_on.get(), kRows, kFfn, nullptr), cudaSuccess);
     const std::vector<bf16> out = out_on.Read();
     for (int i = 0; i < kRows * kFfn; ++i) {
       const size_t at = size_t(i / 8) * 16 + i % 8;
-      const double gate = gate_up[at];
-      const double expected = gate / (1 + std::exp(-gate)) * gate_up[at + 8];
+      const double gate = ValueOf(gate_up[at]);
+      const double expected = gate / (1 + std::exp(-gate)) * ValueOf(gate_up[at + 8]);
       // expf within 2 units, a sum, a quotient, a product; bf16. Below 2^-126 f32 has less.
       const double tolerance = std::abs(expected) * (kBf16Rounding + 8 * kF32Rounding) + 0x1p-126;
       ASSERT_LE(std::abs(Bf16At(out, i) - expected), tolerance * 1.01) << i << " gate " << gate;
     }
   });
+}
+
+TEST(SiluMulTest, AgreesWithDoublePrecision) {
+  std::vector<float> gate_up = NormalFloats(3 * 2 * 56, 1, 4.0f);
+  gate_up[0] = -200;  // exp(200) is infinite in f32, silu is not
+  gate_up[1] = 200;
+  CheckSiluMul(gate_up);
+  std::vector<bf16> rounded;
+  for (const float v : gate_up) rounded.push_back(ToBf16(v));
+  CheckSiluMul(rounded);
 }
 
 TEST(GatherRowsTest, CopiesTheWantedRows) {
