@@ -159,7 +159,7 @@ void Engine::Core::CreateSession(CreateSessionRequest request, Callback<SessionI
 void Engine::Core::AddSession(std::unique_ptr<Session> session, Callback<SessionInfo> done) {
   if (session->ttl) sessions_.ExpectExpiry();
   sessions_.Create(std::move(session),
-                   [this, done = std::move(done)](const absl::StatusOr<Session*>& created) mutable {
+                   [done = std::move(done)](const absl::StatusOr<Session*>& created) mutable {
                      if (created.ok()) {
                        done(InfoOf(ViewOf(**created)));
                      } else {

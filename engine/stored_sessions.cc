@@ -195,11 +195,11 @@ void StoredSessions::Create(std::unique_ptr<Session> session, Found created) {
     Settled(inserted);
     created(&inserted);
   } else {
-    creating_.insert(session->id);
+    const std::string id = session->id;
+    creating_.insert(id);
     CreateStored(
         std::move(session),
-        [this, id = session->id,
-         created = std::move(created)](const absl::StatusOr<Session*>& result) mutable {
+        [this, id, created = std::move(created)](const absl::StatusOr<Session*>& result) mutable {
           creating_.erase(creating_.find(id));
           created(result);
         },

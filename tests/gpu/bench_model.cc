@@ -87,8 +87,10 @@ absl::Status BenchModel::Load(const std::vector<StepShape>& steps, BackendChoice
   const std::vector<size_t> weights = WeightBytes(config_, DType::kBf16);
   const std::vector<size_t> workspace = Qwen3::WorkspaceBytes(config_, backend_->activation_dtype(),
                                                               max_rows_, choice.gpu.max_logits);
-  start_.weight_bytes = std::accumulate(weights.begin(), weights.end(), int64_t{0});
-  start_.workspace_bytes = std::accumulate(workspace.begin(), workspace.end(), int64_t{0});
+  start_.weight_bytes =
+      static_cast<int64_t>(std::accumulate(weights.begin(), weights.end(), size_t{0}));
+  start_.workspace_bytes =
+      static_cast<int64_t>(std::accumulate(workspace.begin(), workspace.end(), size_t{0}));
   absl::Status status = backend_->Plan({.weights = weights, .workspace = workspace});
   if (!status.ok()) return status;
   const std::vector<uint16_t> random = RandomBf16(LargestMatrix(config_));

@@ -16,7 +16,7 @@
 #include "engine/model/qwen3.h"
 #include "engine/model/weights.h"
 #include "engine/open_backend.h"
-#include "tests/gpu/graph_switch.h"
+#include "tests/engine/backend/graph_switch.h"
 
 namespace kvasir {
 

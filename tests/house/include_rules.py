@@ -54,6 +54,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "tests/fuzz": ("tests/", "engine/", "tokenizer/", "services/hub/", "services/trace_context.h"),
     "tests/bench": ("tests/", "engine/", "tokenizer/"),
     "tests/real": ("tests/", "engine/", "tokenizer/"),
+    "tests/engine/backend/cuda": ("tests/engine/", "tests/simt/", "engine/"),
     "tests/gpu": ("tests/gpu/", "tests/engine/", "engine/"),
     "tests/simt": (
         "tests/simt/",

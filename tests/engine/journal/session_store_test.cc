@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <map>
-#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -15,9 +14,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "engine/error.h"
-#include "engine/journal/record_codec.h"
 #include "tests/engine/journal/random_sessions.h"
-#include "tests/engine/journal/store_fixture.h"
+#include "tests/engine/journal/session_store_testing.h"
 
 namespace kvasir {
 namespace {
@@ -27,63 +25,9 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using testing::RandomRecord;
 using testing::RandomTokens;
-using testing::StoreFixture;
+using testing::Record;
+using testing::SessionStoreTest;
 using Kind = SessionWrite::Kind;
-
-SessionRecord Record(const std::string& id) {
-  SessionRecord record;
-  record.metadata.id = id;
-  record.metadata.create_time = absl::FromUnixSeconds(1000);
-  record.metadata.last_use_time = absl::FromUnixSeconds(1000);
-  return record;
-}
-
-class SessionStoreTest : public ::testing::TestWithParam<std::unique_ptr<StoreFixture> (*)()> {
- protected:
-  SessionStore& store() { return fixture_->store(); }
-  StoreFixture& fixture() { return *fixture_; }
-
-  static SessionWrite Creation(SessionRecord record, std::vector<int> tokens = {}) {
-    SessionWrite write;
-    write.kind = Kind::kCreate;
-    write.record = std::move(record);
-    write.record.length = tokens.size();
-    write.record.version = 0;
-    write.append = std::move(tokens);
-    return write;
-  }
-  SessionWrite Write(SessionWrite write) {
-    store().Write({&write, 1});
-    return write;
-  }
-  Fence Create(const std::string& id, std::vector<int> tokens = {}) {
-    const SessionWrite write = Write(Creation(Record(id), std::move(tokens)));
-    EXPECT_TRUE(write.status.ok()) << write.status;
-    return write.new_fence;
-  }
-  // Of the version that is stored.
-  SessionWrite Change(Kind kind, const std::string& id, Fence fence, uint64_t keep = 0,
-                      std::vector<int> append = {}) {
-    const auto stored = store().Load(id);
-    EXPECT_TRUE(stored.ok()) << stored.status();
-    SessionWrite write;
-    write.kind = kind;
-    write.record = stored->record;
-    write.record.length = keep + append.size();
-    write.fence = fence;
-    write.keep = keep;
-    write.append = std::move(append);
-    return write;
-  }
-  std::vector<int> TokensOf(const std::string& id) {
-    const auto stored = store().Load(id);
-    EXPECT_TRUE(stored.ok()) << stored.status();
-    return stored->tokens;
-  }
-
- private:
-  std::unique_ptr<StoreFixture> fixture_ = GetParam()();
-};
 
 TEST_P(SessionStoreTest, AllOfASessionOutlivesTheProcess) {
   std::mt19937_64 random(1);
@@ -387,152 +331,8 @@ TEST_P(SessionStoreTest, LeasesThatAreHeldAreRenewed) {
   EXPECT_TRUE(store().Release(leases).ok());
 }
 
-// A naive store, and thousands of random operations on both.
-class RandomOperationsTest : public SessionStoreTest {
- protected:
-  // Idle times.
-  static constexpr absl::Duration kAtOnce = absl::Microseconds(1);
-  static constexpr absl::Duration kNeverAlmost = absl::Hours(24 * 365 * 1000);
-
-  struct Expected {
-    SessionRecord record;
-    std::vector<int> tokens;
-  };
-
-  std::string AnyId() { return absl::StrCat("s", random_() % 12); }
-
-  void RandomWrite() {
-    std::vector<SessionWrite> writes;
-    std::map<std::string, absl::StatusCode> codes;
-    for (uint64_t i = random_() % 4 + 1; i > 0; --i) {
-      const std::string id = AnyId();
-      if (codes.contains(id)) continue;
-      writes.push_back(RandomWrite(id, codes[id]));
-    }
-    store().Write(writes);
-    for (const SessionWrite& write : writes) {
-      const std::string& id = write.record.metadata.id;
-      ASSERT_EQ(write.status.code(), codes[id]) << write.status;
-      if (write.status.ok()) Apply(write);
-    }
-  }
-
-  SessionWrite RandomWrite(const std::string& id, absl::StatusCode& code) {
-    SessionWrite write;
-    const bool exists = model_.contains(id);
-    const uint64_t dice = random_() % 20;
-    write.kind = dice == 0 || !exists ? Kind::kCreate : dice == 1 ? Kind::kDelete : Kind::kUpdate;
-    write.record = RandomRecord(id, random_);
-    write.record.version = 0;
-    SessionMetadata& metadata = write.record.metadata;
-    if (metadata.ttl) metadata.ttl = random_() % 8 == 0 ? kAtOnce : kNeverAlmost;
-    metadata.last_use_time = std::min(metadata.last_use_time, absl::Now());
-    if (write.kind == Kind::kCreate) {
-      code = exists ? absl::StatusCode::kAlreadyExists : absl::StatusCode::kOk;
-    } else {
-      if (!fences_.contains(id)) fences_[id] = store().Acquire(id, std::nullopt)->fence;
-      write.fence = fences_[id];
-      const bool wrong = random_() % 8 == 0;
-      write.record.version = model_[id].record.version + (wrong ? 1 : 0);
-      code = wrong ? absl::StatusCode::kAborted : absl::StatusCode::kOk;
-      const size_t length = model_[id].tokens.size();
-      write.keep = random_() % 4 == 0 ? random_() % (length + 1) : length;
-    }
-    const size_t longest = random_() % 20 == 0 ? 9000 : 200;
-    write.append = RandomTokens(random_() % longest, random_);
-    write.record.length = write.keep + write.append.size();
-    return write;
-  }
-
-  void Apply(const SessionWrite& write) {
-    const std::string& id = write.record.metadata.id;
-    if (write.kind == Kind::kDelete) {
-      model_.erase(id);
-      fences_.erase(id);
-      return;
-    }
-    if (write.kind == Kind::kCreate) fences_[id] = write.new_fence;
-    Expected& expected = model_[id];
-    expected.record = write.record;
-    ++expected.record.version;
-    expected.tokens.resize(write.keep);
-    expected.tokens.insert(expected.tokens.end(), write.append.begin(), write.append.end());
-  }
-
-  void CheckOne(const std::string& id) {
-    const auto found = store().Load(id);
-    if (!model_.contains(id)) {
-      ASSERT_EQ(found.status().code(), absl::StatusCode::kNotFound) << found.status();
-      return;
-    }
-    ASSERT_TRUE(found.ok()) << found.status();
-    ASSERT_EQ(Difference(found->record, model_[id].record), "");
-    ASSERT_EQ(found->tokens, model_[id].tokens);
-  }
-
-  void CheckAll() {
-    const auto page = store().List("", 1000, {});
-    ASSERT_TRUE(page.ok());
-    ASSERT_THAT(page->damaged, IsEmpty());
-    ASSERT_EQ(page->records.size(), model_.size());
-    auto expected = model_.begin();
-    for (const SessionRecord& record : page->records) {
-      ASSERT_EQ(Difference(record, expected->second.record), "");
-      CheckOne((expected++)->first);
-    }
-  }
-
-  void ReleaseAll() {
-    std::vector<SessionStore::Lease> leases;
-    for (const auto& [id, fence] : fences_) leases.push_back({id, fence});
-    ASSERT_TRUE(store().Release(leases).ok());
-    fences_.clear();
-  }
-
-  void Reopen() {
-    ReleaseAll();
-    fixture().Reopen();
-    CheckAll();
-  }
-
-  // A model of Expire.
-  void Expire() {
-    ReleaseAll();
-    std::vector<std::string> gone;
-    for (const auto& [id, session] : model_) {
-      if (session.record.metadata.ttl == kAtOnce) gone.push_back(id);
-    }
-    ASSERT_THAT(store().Expire({}).value(), ::testing::UnorderedElementsAreArray(gone));
-    for (const std::string& id : gone) model_.erase(id);
-  }
-
-  std::mt19937_64 random_{4};
-  std::map<std::string, Expected> model_;
-  std::map<std::string, Fence> fences_;
-};
-
-TEST_P(RandomOperationsTest, AgreeWithANaiveStore) {
-  for (int i = 0; i < 4000 && !HasFatalFailure(); ++i) {
-    const uint64_t dice = random_() % 100;
-    if (dice == 0) {
-      Reopen();
-    } else if (dice < 3) {
-      Expire();
-    } else if (dice < 40) {
-      CheckOne(AnyId());
-    } else {
-      RandomWrite();
-    }
-  }
-  CheckAll();
-}
-
 INSTANTIATE_TEST_SUITE_P(Sqlite, SessionStoreTest, ::testing::Values(&testing::MakeSqliteFixture));
-INSTANTIATE_TEST_SUITE_P(Sqlite, RandomOperationsTest,
-                         ::testing::Values(&testing::MakeSqliteFixture));
 INSTANTIATE_TEST_SUITE_P(Redis, SessionStoreTest, ::testing::Values(&testing::MakeRedisFixture));
-INSTANTIATE_TEST_SUITE_P(Redis, RandomOperationsTest,
-                         ::testing::Values(&testing::MakeRedisFixture));
 
 }  // namespace
 }  // namespace kvasir

@@ -15,7 +15,6 @@ namespace {
 
 using testing::FirstTurn;
 using testing::Joined;
-using testing::Outcome;
 using testing::ReasonOf;
 using testing::StoredEngine;
 using testing::Turn;
@@ -95,7 +94,7 @@ TEST(MeetingCalls, ADeletionThatWaitsWhileTheServerStops) {
   engine->DropIdleBlocks();
   engine.store().AwaitHanging();
   // While the engine closes the store, most likely.
-  std::thread late([&engine, store = &engine.store()] {
+  std::thread late([store = &engine.store()] {
     absl::SleepFor(absl::Milliseconds(200));
     store->LetGo();
   });

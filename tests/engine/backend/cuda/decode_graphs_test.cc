@@ -14,7 +14,7 @@
 #include "gmock/gmock.h"
 #include "tests/engine/backend/cuda/device_testing.h"
 #include "tests/engine/random_weights.h"
-#include "tests/gpu/graph_switch.h"
+#include "tests/engine/backend/graph_switch.h"
 
 #if defined(KVASIR_SIMT)
 #include <simt.h>

@@ -1,5 +1,5 @@
-#ifndef KVASIR_TESTS_GPU_GRAPH_SWITCH_H_
-#define KVASIR_TESTS_GPU_GRAPH_SWITCH_H_
+#ifndef KVASIR_TESTS_ENGINE_BACKEND_GRAPH_SWITCH_H_
+#define KVASIR_TESTS_ENGINE_BACKEND_GRAPH_SWITCH_H_
 
 #include "tests/engine/backend/forwarding_backend.h"
 
@@ -26,4 +26,4 @@ class GraphSwitch : public ForwardingBackend {
 
 }  // namespace kvasir
 
-#endif  // KVASIR_TESTS_GPU_GRAPH_SWITCH_H_
+#endif  // KVASIR_TESTS_ENGINE_BACKEND_GRAPH_SWITCH_H_
