@@ -81,6 +81,7 @@ class Program:
         *flags: str,
         stderr: int | None = None,
         container: list[str] | None = None,
+        listen: str = "127.0.0.1:0",
         **environment: str,
     ) -> None:
         command = [*container, f"/usr/local/bin/{name}"] if container else [str(BIN / name)]
@@ -88,7 +89,7 @@ class Program:
         self.log_path = Path(self.folder.name, "stderr")
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, "--listen=127.0.0.1:0", "--metrics=127.0.0.1:0", *flags],
+                [*command, f"--listen={listen}", "--metrics=127.0.0.1:0", *flags],
                 stdout=subprocess.PIPE,
                 stderr=log if stderr is None else stderr,
                 text=True,

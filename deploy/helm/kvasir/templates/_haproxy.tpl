@@ -4,7 +4,8 @@
 {{- $domain := printf "%s.svc.%s" .Release.Namespace .Values.clusterDomain -}}
 global
   log stdout format raw local0 notice
-  maxconn 10000
+  # Where a container may open a thousand million files, HAProxy would take memory for all of them.
+  fd-hard-limit 20000
   stats socket /tmp/haproxy.sock mode 600 level admin
   # Told to stop, it lets calls run to their end, but not for ever.
   hard-stop-after {{ .Values.proxy.stopSeconds }}s
