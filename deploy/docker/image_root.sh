@@ -6,10 +6,10 @@ usage() {
   cat <<'TEXT'
 Usage: deploy/docker/image_root.sh ROOT FILE...
 
-Copies each FILE, a program or a library that one opens, to ROOT/usr/local/bin, with the shared
-libraries that it is linked with, the certificates of public authorities, a user to run as, and
-folders for volumes. Each library's Debian package leaves its licence, and its entry where scanners
-of images look for it.
+Copies each FILE to ROOT/usr/local/bin, or where the loader looks for it if it is a library with a
+number, *.so.N; with the shared libraries that it is linked with, the certificates of public
+authorities, a user to run as, and folders for volumes. Each library's Debian package leaves its
+licence, and its entry where scanners of images look for it.
 TEXT
 }
 
@@ -40,7 +40,10 @@ copy_files() {
   local root=$1 library package linked packages libraries
   shift
   for file in "$@"; do
-    install -D --strip --target-directory="$root/usr/local/bin" "$file"
+    case $file in
+      *.so.*) install -D --mode=644 --target-directory="$root/usr/lib" "$file" ;;
+      *) install -D --strip --target-directory="$root/usr/local/bin" "$file" ;;
+    esac
   done
   linked=$(libraries_of "$@") # a command's failure is lost in what it is part of
   mapfile -t libraries <<<"$linked"
