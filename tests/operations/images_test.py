@@ -52,11 +52,14 @@ class ImagesTest(ServiceTest):
         ):
             self.assertIn(f"!{folder}", shown)
 
+    def fill(self, *files: Path) -> Path:
+        root = self.folder() / "image"
+        subprocess.run([ROOT / "deploy/docker/image_root.sh", root, *files], check=True)
+        return root
+
     def image_root(self) -> Path:
         """As the Dockerfile fills the image for the CPU."""
-        root = self.folder() / "image"
-        script = ROOT / "deploy/docker/image_root.sh"
-        subprocess.run([script, root, *(BIN / name for name in PROGRAMS)], check=True)
+        root = self.fill(*(BIN / name for name in PROGRAMS))
         (root / MODELS).mkdir(parents=True)
         for file in (ROOT / "models/tiny").iterdir():
             if file.suffix in (".json", ".safetensors"):
@@ -78,6 +81,22 @@ class ImagesTest(ServiceTest):
         for package in packages:
             self.assertIn(f"Package: {package.name}\n", package.read_text())
             self.assertTrue((root / "usr/share/doc" / package.name / "copyright").exists())
+
+    def test_finds_a_library_that_is_opened_by_its_name(self) -> None:
+        # As cuBLASLt for the GPU; this one is at hand.
+        library = self.folder() / "libopened.so.1"
+        source = library.with_suffix(".c")
+        source.write_text("double square_root(double x) { return __builtin_sqrt(x); }\n")
+        subprocess.run(
+            ["cc", "-shared", "-fPIC", "-Wl,--no-as-needed", "-o", library, source, "-lm"],
+            check=True,
+        )
+        root = self.fill(library)
+        there = {path.name for path in root.glob("usr/lib*/**/*") if ".so" in path.name}
+        self.assertEqual(there, libraries(library) | {library.name})
+        self.assertIn("libm.so.6", there)
+        self.assertTrue((root / "usr/lib" / library.name).exists())
+        self.assertIn("toolkit/lib/libcublasLt.so.13", DOCKERFILE.read_text())
 
     def test_runs_from_a_root_that_nobody_writes_to(self) -> None:
         root, volume = self.image_root(), self.folder()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import grpc
 
-from services import ROOT, Program, ServiceTest, generate, model_pb2, wait_for
+from services import ROOT, Program, ServiceTest, free_port, generate, model_pb2, wait_for
 
 SECRET = "an-unguessable-password"
 
@@ -113,8 +113,7 @@ class ProbesTest(ServiceTest):
         return redis
 
     def test_not_ready_without_its_store(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         folder = self.folder()
         redis = self.start_redis(folder, port)
         program = self.start(

@@ -19,6 +19,7 @@ from services import (
     PATIENCE,
     Program,
     ServiceTest,
+    free_port,
     model_pb2,
     model_pb2_grpc,
     tokenizer_pb2,
@@ -28,11 +29,6 @@ from services import (
 
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin") or "haproxy"
 DOMAIN = "chat.svc.cluster.local"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 class Certificates:

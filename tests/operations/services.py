@@ -5,6 +5,7 @@ import importlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,11 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
             raise AssertionError(f"in vain for {PATIENCE} s: {what}")
         time.sleep(0.02)
     return result
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
 
 # Takes an image's root and the folder of a volume; the rest is the command.
