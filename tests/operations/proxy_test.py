@@ -1,73 +1,19 @@
-"""The chart's HAProxy, run with what helm renders: TLS, a session's calls to one replica, and pods that
-leave DNS and come back.
-"""
+"""The chart's HAProxy: TLS, a session's calls to one replica, and pods that leave DNS and come back."""
 
-import re
-import shutil
 import socket
 import ssl
 import subprocess
 import unittest
 from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 
-from chart import REDIS, SETS, TLS, Values, find, render
-from name_server import NameServer
-from services import (
-    PATIENCE,
-    Program,
-    ServiceTest,
-    free_port,
-    model_pb2,
-    model_pb2_grpc,
-    tokenizer_pb2,
-    tokenizer_pb2_grpc,
-    wait_for,
-)
-
-HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin") or "haproxy"
-DOMAIN = "chat.svc.cluster.local"
+from chart import SETS
+from cluster import HAPROXY, Certificates, ClusterTest
+from services import PATIENCE, model_pb2, model_pb2_grpc, tokenizer_pb2, tokenizer_pb2_grpc
 
 
-class Certificates:
-    """A certificate authority, and a server's and a client's certificate of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.openssl(
-            "req", "-x509", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.crt"
-        )
-        for name in ("server.pem", "client"):
-            subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost"]
-            by = ["-CA", "ca.crt", "-CAkey", "ca.key", "-keyout", f"{name}.key", "-out", name]
-            self.openssl("req", "-x509", *subject, *by)
-
-    def openssl(self, *arguments: str) -> None:
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        subprocess.run(
-            ["openssl", *arguments, *key], cwd=self.folder, capture_output=True, check=True
-        )
-
-    def credentials(self) -> grpc.ChannelCredentials:
-        """A client's."""
-        names = ("ca.crt", "client.key", "client")
-        return grpc.ssl_channel_credentials(*((self.folder / name).read_bytes() for name in names))
-
-
-class ProxyTest(ServiceTest):
-    def write_config(self, values: Values, certificates: Path, *changes: tuple[str, str]) -> Path:
-        """haproxy.cfg as the proxy's pod reads it, with its files in `certificates`."""
-        config = find(render(values), "ConfigMap", "kvasir-proxy")["data"]["haproxy.cfg"]
-        config = re.sub(r"/(etc/haproxy/tls|etc/haproxy/clients|tmp)/", f"{certificates}/", config)
-        for old, new in changes:
-            config, count = re.subn(old, new, config)
-            self.assertGreater(count, 0, old)
-        path = certificates / "haproxy.cfg"
-        path.write_text(config)
-        return path
-
+class ProxyTest(ClusterTest):
     def test_haproxy_has_no_complaint(self) -> None:
         certificates = Certificates(self.folder())
         for name, values in SETS.items():
@@ -78,59 +24,12 @@ class ProxyTest(ServiceTest):
             self.assertEqual(result.returncode, 0, f"{name}: {result.stderr}")
             self.assertNotIn("WARNING", result.stderr, name)
 
-    def start_proxy(self) -> None:
-        """Two replicas and a tokenizer behind the proxy, under one port of several addresses."""
-        self.certificates = Certificates(self.folder())
-        self.port, self.grpc_port = free_port(), free_port()
-        self.tokenizer = self.start("kvasir-tokenizer").serve()
-        self.replicas = [self.start_replica("127.0.0.2"), self.start_replica("127.0.0.3")]
-        self.dns = NameServer(
-            {f"kvasir-tokenizer.{DOMAIN}": "127.0.0.1"}
-            | {self.name_of(0): "127.0.0.2", self.name_of(1): "127.0.0.3"}
-        )
-        self.config = self.write_config(
-            {"sessions": REDIS, "model": {"replicas": 2}, "proxy": {"tls": TLS}},
-            self.certificates.folder,
-            ("parse-resolv-conf", f"nameserver cluster {self.dns.address}"),
-            (":50051", ":" + self.tokenizer.address.split(":")[1]),
-            (":50052", f":{self.port}"),
-            ("bind :50050", f"bind 127.0.0.1:{self.grpc_port}"),
-            ("bind :8404", f"bind 127.0.0.1:{free_port()}"),
-        )
-        process = subprocess.Popen(
-            [HAPROXY, "-f", self.config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        for server in ("replica0", "replica1", "tokenizer1"):
-            self.await_status(server, "UP")
-
-    def start_replica(self, address: str) -> Program:
-        return self.start("kvasir-model", listen=f"{address}:{self.port}").serve()
-
-    @staticmethod
-    def name_of(ordinal: int) -> str:
-        return f"kvasir-model-{ordinal}.kvasir-model.{DOMAIN}"
-
-    def status_of(self, server: str) -> str:
-        path = self.certificates.folder / "haproxy.sock"
-        if not path.exists():
-            return ""
-        with socket.socket(socket.AF_UNIX) as admin:
-            admin.connect(str(path))
-            admin.sendall(b"show stat\n")
-            rows = (line.split(",") for line in admin.makefile())
-            return next(row[17] for row in rows if len(row) > 17 and row[1] == server)
-
-    def await_status(self, server: str, status: str) -> None:
-        wait_for(lambda: self.status_of(server).startswith(status), f"{server} {status}")
-
     def call_as_a_stranger(self) -> None:
         """As a client without a certificate."""
         context = ssl.create_default_context(cafile=str(self.certificates.folder / "ca.crt"))
         context.set_alpn_protocols(["h2"])
         with (
-            socket.create_connection(("localhost", self.grpc_port), PATIENCE) as connection,
+            socket.create_connection(("localhost", self.proxy_port), PATIENCE) as connection,
             context.wrap_socket(connection, server_hostname="localhost") as tls,
         ):
             tls.recv(1)
@@ -158,10 +57,9 @@ class ProxyTest(ServiceTest):
         return found
 
     def test_leads_calls_to_their_replicas(self) -> None:
-        self.start_proxy()
-        credentials = self.certificates.credentials()
-        channel = grpc.secure_channel(f"localhost:{self.grpc_port}", credentials)
-        self.addCleanup(channel.close)
+        # In memory alone: a call to the wrong replica would begin another session.
+        self.start_cluster("memory", "memory")
+        channel = self.channel()
         self.model = model_pb2_grpc.ModelServiceStub(channel)
         tokenizer = tokenizer_pb2_grpc.TokenizerServiceStub(channel)
         self.assertTrue(tokenizer.Encode(tokenizer_pb2.EncodeRequest(text="Once upon")).ids)
@@ -169,7 +67,6 @@ class ProxyTest(ServiceTest):
         with self.assertRaisesRegex(ssl.SSLError, "certificate required"):
             self.call_as_a_stranger()
 
-        # Sessions in memory alone: a call to the wrong replica would begin another one.
         sessions = [f"session-{number}" for number in range(13)]  # odd: rotation is found out
         for _ in range(3):
             for session in sessions:
@@ -182,8 +79,7 @@ class ProxyTest(ServiceTest):
         moving = next(session for session in sessions if lengths[session][1])
         running = self.turn(moving, max_new_tokens=1500, top_logprobs=20)
         tokens = len(next(running).chunk.ids)
-        del self.dns.addresses[self.name_of(1)]
-        self.await_status("replica1", "MAINT")
+        self.leave_dns(1)
         list(self.turn("new"))
         list(self.turn(moving))
         self.assertEqual(self.lengths("new"), [6, 0])
@@ -193,8 +89,7 @@ class ProxyTest(ServiceTest):
         self.assertEqual(self.replicas[1].stop(), 0)
 
         # Its successor has another address, and the same sessions.
-        self.replicas[1] = self.start_replica("127.0.0.4")
-        self.dns.addresses[self.name_of(1)] = "127.0.0.4"
+        self.replicas[1] = self.start_replica(1)
         self.await_status("replica1", "UP")
         list(self.turn(moving))
         self.assertEqual(self.lengths(moving), [6, 6])

@@ -161,6 +161,22 @@ class ServiceTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         return Path(folder.name)
 
+    def start_redis(self, folder: Path, port: int, *flags: str) -> subprocess.Popen:
+        """Redis with its log in `folder`; returns once it can be reached."""
+        here = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
+        redis = subprocess.Popen(
+            ["redis-server", *here, "--appendonly", "yes", *flags], stdout=subprocess.DEVNULL
+        )
+        self.addCleanup(redis.wait)
+        self.addCleanup(redis.kill)
+
+        def answers() -> bool:
+            with socket.socket() as connection:
+                return connection.connect_ex(("127.0.0.1", port)) == 0
+
+        wait_for(answers, "redis-server")
+        return redis
+
     @contextlib.contextmanager
     def assert_code(self, code: grpc.StatusCode) -> Iterator[None]:
         with self.assertRaises(grpc.RpcError) as raised:
