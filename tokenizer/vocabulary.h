@@ -19,7 +19,7 @@ struct TokenEntry {
 class Vocabulary {
  public:
   // A larger id is refused when a file is read: the tables here are as long as the largest id.
-  static constexpr uint32_t kMaxId = (1u << 22) - 1;
+  static constexpr uint32_t kMaxId = (1u << 22) - 2;
 
   Vocabulary() = default;
   // REQUIRES: every id at most kMaxId and given once; less than 4 GiB of bytes in all.
