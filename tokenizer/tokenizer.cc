@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
@@ -215,10 +216,13 @@ absl::Status Tokenizer::CheckIds(std::span<const uint32_t> ids) const {
 absl::StatusOr<std::string> Tokenizer::Decode(std::span<const uint32_t> ids,
                                               bool skip_special) const {
   if (absl::Status status = CheckIds(ids); !status.ok()) return status;
-  std::string bytes;
-  for (const uint32_t id : ids) {
-    if (!skip_special || !IsSpecial(id)) bytes += TokenBytes(id);
+  std::vector<uint32_t> kept;
+  if (skip_special) {
+    std::copy_if(ids.begin(), ids.end(), std::back_inserter(kept),
+                 [&](uint32_t id) { return !IsSpecial(id); });
+    ids = kept;
   }
+  std::string bytes = vocabulary_.Join(ids);
   if (WellFormedPrefix(bytes) == bytes.size()) return bytes;
   std::string text;
   AppendRepaired(bytes, text, nullptr);
