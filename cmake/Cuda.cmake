@@ -14,6 +14,8 @@ if(NOT KVASIR_CUDA STREQUAL "OFF" AND NOT KVASIR_SANITIZE)
     if(CCACHE)
       set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
     endif()
+    # CMake 3.25.1's FindCUDAToolkit takes for granted what CUDA 13 no longer has.
+    add_library(CUDA::nvToolsExt INTERFACE IMPORTED GLOBAL)
   elseif(KVASIR_CUDA STREQUAL "ON")
     message(FATAL_ERROR "KVASIR_CUDA is ON, and there is no nvcc: set CUDA_PATH")
   endif()

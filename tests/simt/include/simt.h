@@ -72,18 +72,17 @@ Mode BuildMode();
 std::vector<std::string> TakeRaces();
 
 struct Statistics {
-  uint64_t launches = 0;         // that have run, those of graphs among them
-  uint64_t single_launches = 0;  // that the host enqueued one by one
-  uint64_t graph_launches = 0;   // of whole graphs, enqueued
-  uint64_t allocations = 0;      // of device or pinned memory
+  uint64_t launches = 0;             // that have run, those of graphs among them
+  uint64_t single_launches = 0;      // that the host enqueued one by one
+  uint64_t graph_launches = 0;       // of whole graphs, enqueued
+  uint64_t cold_graph_launches = 0;  // of those, not brought to the device before
+  uint64_t allocations = 0;          // of device or pinned memory
   uint64_t blocks = 0;
   uint64_t threads = 0;
   uint64_t switches = 0;     // from thread to thread
   uint64_t collectives = 0;  // lanes that took part in a warp's
-  uint64_t graph_launches = 0;
-  uint64_t cold_graph_launches = 0;  // of graphs that were not brought to the device before
-  size_t device_bytes = 0;           // allocated now
-  size_t pinned_bytes = 0;           // allocated now
+  size_t device_bytes = 0;   // allocated now
+  size_t pinned_bytes = 0;   // allocated now
 };
 Statistics ReadStatistics();
 

@@ -48,7 +48,7 @@ DESIGNS = [
     Design(r"GatherRowsKernel", **ROWS, loop=(WIDE_LOAD,), wide_loop=True),
     Design(r"RopeAnglesKernel", **ROWS, anywhere=(WIDE_LOAD,)),
     Design(r"NormRopeStoreKernel<\d+>", **ROWS, anywhere=(WIDE_LOAD,)),
-    Design(r"SiluMulKernel", **ROWS, anywhere=(WIDE_LOAD,)),
+    Design(r"SiluMulKernel<(float|__nv_bfloat16)>", **ROWS, anywhere=(WIDE_LOAD,)),
     Design(r"StreamKernel<1, 1, 4, 3>", 256, 3, loop=(WIDE_LOAD, PRODUCT), wide_loop=True),
     Design(r"StreamKernel<1, 2, 4, 2>", 256, 2, loop=(WIDE_LOAD, PRODUCT), wide_loop=True),
     Design(r"StreamKernel<2, 4, 2, 2>", 256, 2, loop=(WIDE_LOAD, PRODUCT), wide_loop=True),
