@@ -56,9 +56,7 @@ inline Key LeastOf(const Key* keys, size_t count) {
 
 Bpe::Bpe(const Vocabulary& vocabulary, const std::array<uint32_t, 256>& byte_ids,
          std::span<const Merge> merges, const std::vector<uint32_t>* whole)
-    : table_(merges),
-      start_(vocabulary, byte_ids, table_, merges),
-      vocabulary_(&vocabulary) {
+    : table_(merges), start_(vocabulary, byte_ids, table_, merges), vocabulary_(&vocabulary) {
   if (whole != nullptr) {
     pieces_ = WholePieces(vocabulary, *whole);
     return;

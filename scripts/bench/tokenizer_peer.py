@@ -12,7 +12,7 @@ from pathlib import Path
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-import tokenizers  # (reads the variable)
+import tokenizers  # reads the variable
 
 
 def documents(path: Path) -> list[str]:

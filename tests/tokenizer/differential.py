@@ -24,7 +24,7 @@ from pathlib import Path
 
 os.environ["RUST_BACKTRACE"] = "0"
 
-from tokenizers import Tokenizer, normalizers  # (reads the variable)
+from tokenizers import Tokenizer, normalizers  # reads the variable
 
 PROSE = (
     "The quick brown fox doesn't jump over the lazy dog's bed; they'll say \"we've won\" at 10:45!\n"
