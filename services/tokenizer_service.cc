@@ -11,6 +11,9 @@
 namespace kvasir {
 namespace {
 
+// A text of so many bytes, or as many ids, is done sooner than another thread wakes up.
+constexpr int kShort = 1024;
+
 // Answers with the status that work(record) returns on one of the pool's threads.
 template <typename Work>
 grpc::ServerUnaryReactor* AnswerFrom(WorkerPool& workers, absl::StatusOr<RunningCall> running,
@@ -26,23 +29,25 @@ grpc::ServerUnaryReactor* TokenizerService::Encode(grpc::CallbackServerContext* 
                                                    const v1::EncodeRequest* request,
                                                    v1::EncodeResponse* response) {
   auto running = calls_.Begin("Encode", *context);
-  return AnswerFrom(workers_, std::move(running), [=, this](RequestRecord& record) {
-    const std::string& text =
-        request->source_case() == v1::EncodeRequest::kData ? request->data() : request->text();
+  const std::string& text =
+      request->source_case() == v1::EncodeRequest::kData ? request->data() : request->text();
+  const auto encode = [=, &text, this](RequestRecord& record) {
     const std::vector<uint32_t> ids = tokenizer_.Encode(text, {.plain = request->plain()});
     response->mutable_ids()->Add(ids.begin(), ids.end());
     metrics_.RecordEncode(text.size(), ids.size());
     record.conversion = {.bytes = text.size(), .tokens = ids.size()};
     if (calls_.logs_prompts()) record.prompt = PromptOfText(text);
     return absl::OkStatus();
-  });
+  };
+  if (text.size() <= kShort) return AnswerNow(*context, std::move(running), encode);
+  return AnswerFrom(workers_, std::move(running), encode);
 }
 
 grpc::ServerUnaryReactor* TokenizerService::Decode(grpc::CallbackServerContext* context,
                                                    const v1::DecodeRequest* request,
                                                    v1::DecodeResponse* response) {
   auto running = calls_.Begin("Decode", *context);
-  return AnswerFrom(workers_, std::move(running), [=, this](RequestRecord& record) {
+  const auto decode = [=, this](RequestRecord& record) {
     const std::span<const uint32_t> ids(request->ids().data(), request->ids().size());
     if (calls_.logs_prompts()) record.prompt = PromptOfIds(ids);
     absl::StatusOr<std::string> text = tokenizer_.Decode(ids, request->skip_special_tokens());
@@ -51,7 +56,9 @@ grpc::ServerUnaryReactor* TokenizerService::Decode(grpc::CallbackServerContext* 
     record.conversion = {.bytes = text->size(), .tokens = ids.size()};
     response->set_text(*std::move(text));
     return absl::OkStatus();
-  });
+  };
+  if (request->ids_size() <= kShort) return AnswerNow(*context, std::move(running), decode);
+  return AnswerFrom(workers_, std::move(running), decode);
 }
 
 grpc::ServerBidiReactor<v1::DecodeStreamRequest, v1::DecodeStreamResponse>*

@@ -35,17 +35,28 @@ constexpr std::array<int16_t, kEnd> kBytes = [] {
 
 char32_t AlphabetCharacter(unsigned char byte) { return kCharacters[byte]; }
 
-std::string TokenBytes(std::string_view token) {
-  std::string bytes;
-  bytes.reserve(token.size());
+bool InAlphabet(std::string_view token) {
+  for (size_t i = 0; i < token.size();) {
+    const CodePoint code_point = DecodeWellFormed(token.data() + i);
+    if (code_point.value >= kEnd || kBytes[code_point.value] < 0) return false;
+    i += code_point.bytes;
+  }
+  return true;
+}
+
+void AppendTokenBytes(std::string_view token, std::string& out) {
+  const size_t begin = out.size();
   for (size_t i = 0; i < token.size();) {
     const CodePoint code_point = DecodeWellFormed(token.data() + i);
     const int byte = code_point.value < kEnd ? kBytes[code_point.value] : -1;
-    if (byte < 0) return std::string(token);
-    bytes += static_cast<char>(byte);
+    if (byte < 0) {
+      out.resize(begin);
+      out.append(token);
+      return;
+    }
+    out += static_cast<char>(byte);
     i += code_point.bytes;
   }
-  return bytes;
 }
 
 }  // namespace kvasir

@@ -12,9 +12,12 @@ namespace kvasir {
 // The character that stands for `byte`.
 char32_t AlphabetCharacter(unsigned char byte);
 
-// What a token stands for in a text: its characters' bytes, or the token as it is where one of
-// them is not of the alphabet. REQUIRES: `token` is well-formed UTF-8.
-std::string TokenBytes(std::string_view token);
+// Whether every character of `token` is of the alphabet. REQUIRES: well-formed UTF-8.
+bool InAlphabet(std::string_view token);
+
+// Appends what a token stands for in a text: its characters' bytes, or the token as it is where one
+// of them is not of the alphabet. REQUIRES: `token` is well-formed UTF-8.
+void AppendTokenBytes(std::string_view token, std::string& out);
 
 }  // namespace kvasir
 

@@ -44,12 +44,15 @@ class Hash {
 std::string FingerprintOf(const TokenizerJson& json, std::string_view chat_template,
                           const SpecialTokens& special_tokens) {
   Hash hash;
-  hash.Add(kQwenSplitRule);
-  hash.Add(json.nfc);
+  hash.Add(ExpressionOf(json.rules.split));
+  hash.Add(json.rules.nfc);
   hash.Add(json.vocabulary.size());
   for (uint32_t id = 0; id < json.vocabulary.size(); ++id) {
     hash.Add(json.vocabulary.contains(id));
     if (json.vocabulary.contains(id)) hash.Add(json.vocabulary.bytes(id));
+  }
+  if (json.rules.prefix_space || json.rules.ignore_merges) {
+    hash.Add(json.rules.prefix_space | json.rules.ignore_merges << 1);
   }
   // Two tokens may have the same bytes, of which only one is a byte's.
   for (const uint32_t id : json.byte_ids) hash.Add(id);

@@ -2,7 +2,10 @@
 
 #include <rapidjson/error/en.h>
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
+#include "tokenizer/utf8.h"
 
 namespace kvasir {
 namespace {
@@ -11,17 +14,21 @@ absl::string_view View(std::string_view s) { return {s.data(), s.size()}; }
 
 }  // namespace
 
-absl::StatusOr<JsonFile> JsonFile::Parse(std::string_view name, std::string_view text) {
+absl::StatusOr<JsonFile> JsonFile::Parse(std::string_view name, std::string text) {
   JsonFile file;
   file.name_ = name;
   // Iterative: a file of a million brackets must not overflow the stack.
-  constexpr unsigned kFlags =
-      rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag;
+  constexpr unsigned kFlags = rapidjson::kParseIterativeFlag | rapidjson::kParseInsituFlag;
   if (text.find('\0') != text.npos) {
     return absl::InvalidArgumentError(absl::StrCat(file.name_, ": holds a NUL byte"));
   }
+  if (const size_t good = WellFormedPrefix(text); good != text.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file.name_, ": broken JSON at byte ", good, ": no UTF-8"));
+  }
+  file.text_ = std::make_unique<std::string>(std::move(text));
   rapidjson::Document& document = file.document_;
-  document.Parse<kFlags>(text.data(), text.size());
+  document.ParseInsitu<kFlags>(file.text_->data());
   if (document.HasParseError()) {
     return absl::InvalidArgumentError(
         absl::StrCat(file.name_, ": broken JSON at byte ", document.GetErrorOffset(), ": ",

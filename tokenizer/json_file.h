@@ -3,6 +3,7 @@
 
 #include <rapidjson/document.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,7 +18,7 @@ namespace kvasir {
 class JsonFile {
  public:
   // `name` is the file's, for errors. INVALID_ARGUMENT where `text` is no JSON object.
-  static absl::StatusOr<JsonFile> Parse(std::string_view name, std::string_view text);
+  static absl::StatusOr<JsonFile> Parse(std::string_view name, std::string text);
 
   const rapidjson::Value& root() const { return document_; }
 
@@ -43,6 +44,7 @@ class JsonFile {
 
  private:
   std::string name_;
+  std::unique_ptr<std::string> text_;  // document_'s strings lie in it.
   rapidjson::Document document_;
 };
 

@@ -15,7 +15,7 @@ CLASS_BLOCK = 256  # Code points a block: as in unicode.h
 NFC_BLOCK = 128  # As in nfc.cc
 
 # Bits of a class, as in unicode.h.
-LETTER, NUMBER, SPACE, WORD, NFC_ACTIVE = 1, 2, 4, 8, 16
+LETTER, NUMBER, SPACE, WORD, NFC_ACTIVE, MIXED = 1, 2, 4, 8, 16, 32
 # Bits of an NFC property above the combining class, as in nfc.cc.
 NOT_BOUNDARY = 0x100
 
@@ -55,6 +55,20 @@ def two_stage(values: list[int], block: int) -> tuple[list[int], list[int]]:
             data.extend(key)
         index.append(seen[key])
     return index, data
+
+
+def lead_classes(classes: list[int]) -> list[int]:
+    """What the characters that start with a byte have in common, by that byte; see unicode.h."""
+    members: list[set[int]] = [set() for _ in range(256)]
+    for c, value in enumerate(classes):
+        if not 0xD800 <= c < 0xE000:
+            members[chr(c).encode()[0]].add(value)
+    out = []
+    for values in members:
+        splits = {value & (LETTER | NUMBER | SPACE) for value in values}
+        active = NFC_ACTIVE if any(value & NFC_ACTIVE for value in values) else 0
+        out.append(splits.pop() | active if len(splits) == 1 else MIXED | active)
+    return out
 
 
 def main() -> None:
@@ -109,6 +123,7 @@ def main() -> None:
             "",
             array("uint8_t", "kClassIndex", class_index),
             array("uint8_t", "kClassData", class_data),
+            array("uint8_t", "kLeadClasses", lead_classes(classes)),
             array("uint8_t", "kNfcIndex", nfc_index),
             array("uint16_t", "kNfcData", nfc_data),
             array("uint32_t", "kDecomposed", keys),

@@ -1,9 +1,7 @@
 #include "tokenizer/nfc.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <cstring>
 #include <span>
 
 #include "tokenizer/unicode.h"
@@ -118,67 +116,67 @@ void Compose(std::vector<Mark>& marks) {
   marks.resize(kept);
 }
 
-// Whether every character that starts with this byte is a boundary: most of the world's text never
-// needs more than this.
-constexpr std::array<bool, 256> kPlainLead = [] {
-  std::array<bool, 256> plain = {};
-  for (int lead = 0; lead < 0xCC; ++lead) plain[lead] = true;      // up to U+02FF
-  plain[0xD0] = plain[0xD1] = true;                                // Cyrillic
-  for (int lead = 0xE4; lead <= 0xE9; ++lead) plain[lead] = true;  // U+4000 to U+9FFF
-  plain[0xEB] = plain[0xEC] = true;                                // U+B000 to U+CFFF
-  return plain;
-}();
-
 struct Stretch {
   size_t begin;  // The boundary before what failed the quick check.
   size_t end;    // The next boundary.
 };
 
+// What NFC may do to the character at `i`; 0: it is a boundary, left alone wherever it stands.
+inline uint16_t PropertiesAt(std::string_view text, size_t i) {
+  if (!(LeadClasses(text[i]) & kNfcActive)) return 0;
+  const char32_t c = DecodeWellFormed(text.data() + i).value;
+  return ClassesOf(c) & kNfcActive ? NfcProperties(c) : 0;
+}
+
 // The first stretch at or after `from` that may not be in NFC; {size, size} for none.
 Stretch FindUnsure(std::string_view text, size_t from) {
   size_t boundary = from;
-  int last_class = 0;
-  bool unsure = false;
   size_t i = from;
   while (i < text.size()) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    if (kPlainLead[lead]) {
-      if (unsure) return {boundary, i};
-      if (lead < 0x80) {
-        uint64_t word;
-        while (i + 8 <= text.size() &&
-               (std::memcpy(&word, text.data() + i, 8), (word & 0x8080808080808080u) == 0)) {
-          boundary = i + 7;
-          i += 8;
-        }
-        if (i == text.size() || static_cast<unsigned char>(text[i]) >= 0x80) {
-          last_class = 0;
-          continue;
-        }
-      }
-      boundary = i;
-      last_class = 0;
-      i += lead < 0x80 ? 1 : lead < 0xE0 ? 2 : 3;
+    if (static_cast<unsigned char>(text[i]) < 0x80) {
+      i += AsciiPrefix(text.substr(i));
+      boundary = i - 1;
       continue;
     }
-    const CodePoint code_point = DecodeWellFormed(text.data() + i);
-    const uint16_t properties =
-        ClassesOf(code_point.value) & kNfcActive ? NfcProperties(code_point.value) : 0;
-    const int combining_class = properties & kCombiningClass;
+    uint16_t properties = PropertiesAt(text, i);
     if (properties == 0) {
-      if (unsure) return {boundary, i};
       boundary = i;
-    } else if ((properties & kNotBoundary) ||
-               (combining_class != 0 && combining_class < last_class)) {
-      unsure = true;
+      i += CharacterBytes(text[i]);
+      continue;
     }
-    last_class = combining_class;
-    i += code_point.bytes;
+    bool unsure = false;
+    int last_class = 0;
+    do {
+      const int combining_class = properties & kCombiningClass;
+      unsure |=
+          (properties & kNotBoundary) || (combining_class != 0 && combining_class < last_class);
+      last_class = combining_class;
+      i += CharacterBytes(text[i]);
+    } while (i < text.size() && (properties = PropertiesAt(text, i)) != 0);
+    if (unsure) return {boundary, i};
   }
-  return unsure ? Stretch{boundary, text.size()} : Stretch{text.size(), text.size()};
+  return {text.size(), text.size()};
 }
 
 }  // namespace
+
+size_t InertPrefix(std::string_view bytes) {
+  const char* const end = bytes.data() + bytes.size();
+  const char* p = bytes.data();
+  while (p != end) {
+    const std::string_view rest(p, static_cast<size_t>(end - p));
+    if (static_cast<unsigned char>(*p) < 0x80) {
+      p += AsciiPrefix(rest);
+      continue;
+    }
+    const size_t size = WellFormedCharacter(rest);
+    if (size == 0) break;
+    if ((LeadClasses(*p) & kNfcActive) && (ClassesOf(DecodeWellFormed(p).value) & kNfcActive))
+      break;
+    p += size;
+  }
+  return p - bytes.data();
+}
 
 bool QuickCheckNfc(std::string_view text) { return FindUnsure(text, 0).begin == text.size(); }
 

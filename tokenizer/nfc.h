@@ -12,6 +12,10 @@ namespace kvasir {
 // Normalization Form C (Unicode Standard Annex 15) with the tables of Unicode 9, which the
 // reference uses.
 
+// Length of the longest prefix that is well-formed UTF-8, of characters that NFC leaves alone
+// wherever they stand: all of most texts.
+size_t InertPrefix(std::string_view bytes);
+
 // Whether `text` surely is in NFC: the annex's quick check. False: AppendNfc must say.
 // REQUIRES: well-formed UTF-8.
 bool QuickCheckNfc(std::string_view text);

@@ -1,7 +1,9 @@
 #include "tokenizer/tokenizer.h"
 
 #include <algorithm>
+#include <array>
 #include <fstream>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
@@ -63,6 +65,8 @@ struct Tokenizer::Call {
   const Tokenizer& tokenizer;
   std::vector<uint32_t> ids;
   Bpe::Scratch scratch;
+  std::string prefixed;    // A text with the space that its file's rules want before it.
+  bool all_inert = false;  // NFC changes nothing.
 
   // Calls between(range) for each stretch between `matches`, and appends their ids.
   template <typename Between>
@@ -77,7 +81,11 @@ struct Tokenizer::Call {
   }
 
   void EncodeBytes(std::string_view bytes, std::span<const ByteRange> trusted) {
-    if (WellFormedPrefix(bytes) == bytes.size()) return EncodeText(bytes, trusted);
+    const size_t inert = InertPrefix(bytes);
+    all_inert = inert == bytes.size();
+    if (all_inert || WellFormedPrefix(bytes.substr(inert)) == bytes.size() - inert) {
+      return EncodeText(bytes, trusted);
+    }
     std::string text;
     std::vector<TextEdit> edits;
     AppendRepaired(bytes, text, trusted.empty() ? nullptr : &edits);
@@ -95,7 +103,8 @@ struct Tokenizer::Call {
   }
 
   void EncodeRaw(std::string_view text, std::vector<ByteRange> trusted) {
-    if (!tokenizer.nfc_ || QuickCheckNfc(text)) return EncodeNormalized(text, trusted);
+    if (!tokenizer.rules_.nfc || all_inert || QuickCheckNfc(text))
+      return EncodeNormalized(text, trusted);
     std::string normalized;
     std::vector<TextEdit> edits;
     AppendNfc(text, normalized, trusted.empty() ? nullptr : &edits);
@@ -112,10 +121,15 @@ struct Tokenizer::Call {
   }
 
   void EncodePieces(std::string_view text) {
-    while (!text.empty()) {
-      const std::string_view piece = FirstPiece(text);
-      tokenizer.bpe_.Encode(piece, scratch, ids);
-      text.remove_prefix(piece.size());
+    if (tokenizer.rules_.prefix_space && text[0] != ' ') {
+      prefixed = ' ';
+      text = prefixed += text;
+    }
+    Splitter splitter(tokenizer.rules_.split, text);
+    std::array<std::string_view, Bpe::kMaxPieces> pieces;
+    while (const size_t count = splitter.Next(pieces)) {
+      tokenizer.bpe_.Encode(std::span(pieces).first(count), text.data() + text.size(), scratch,
+                            ids);
     }
   }
 };
@@ -137,18 +151,18 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::filesystem
   if (name.empty()) {
     name = (whole.has_filename() ? whole.filename() : whole.parent_path().filename()).string();
   }
-  return FromTexts(*tokenizer_json, *config_json, chat_template, std::move(name));
+  return FromTexts(*std::move(tokenizer_json), *config_json, chat_template, std::move(name));
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(
     std::string_view tokenizer_json, std::string_view tokenizer_config_json) {
-  return FromTexts(tokenizer_json, tokenizer_config_json, nullptr, "");
+  return FromTexts(std::string(tokenizer_json), tokenizer_config_json, nullptr, "");
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromTexts(
-    std::string_view tokenizer_json, std::string_view tokenizer_config_json,
+    std::string tokenizer_json, std::string_view tokenizer_config_json,
     const std::string* chat_template, std::string name) {
-  absl::StatusOr<TokenizerJson> json = ParseTokenizerJson(tokenizer_json);
+  absl::StatusOr<TokenizerJson> json = ParseTokenizerJson(std::move(tokenizer_json));
   if (!json.ok()) return json.status();
   absl::StatusOr<TokenizerConfig> config =
       ParseTokenizerConfig(tokenizer_config_json.empty() ? "{}" : tokenizer_config_json);
@@ -165,10 +179,11 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromTexts(
       config->name_or_path.empty() ? std::move(name) : std::move(config->name_or_path);
   tokenizer->fingerprint_ =
       FingerprintOf(*json, tokenizer->chat_template_, tokenizer->special_tokens_);
-  tokenizer->nfc_ = json->nfc;
-  tokenizer->bpe_ = Bpe(json->vocabulary, json->byte_ids, json->merges);
-  tokenizer->added_tokens_ = AddedTokens(std::move(json->added_tokens), json->nfc);
+  tokenizer->rules_ = json->rules;
+  tokenizer->added_tokens_ = AddedTokens(std::move(json->added_tokens), json->rules.nfc);
   tokenizer->vocabulary_ = std::move(json->vocabulary);
+  tokenizer->bpe_ = Bpe(tokenizer->vocabulary_, json->byte_ids, json->merges,
+                        json->rules.ignore_merges ? &json->whole_tokens : nullptr);
   return tokenizer;
 }
 
@@ -201,10 +216,13 @@ absl::Status Tokenizer::CheckIds(std::span<const uint32_t> ids) const {
 absl::StatusOr<std::string> Tokenizer::Decode(std::span<const uint32_t> ids,
                                               bool skip_special) const {
   if (absl::Status status = CheckIds(ids); !status.ok()) return status;
-  std::string bytes;
-  for (const uint32_t id : ids) {
-    if (!skip_special || !IsSpecial(id)) bytes += TokenBytes(id);
+  std::vector<uint32_t> kept;
+  if (skip_special) {
+    std::copy_if(ids.begin(), ids.end(), std::back_inserter(kept),
+                 [&](uint32_t id) { return !IsSpecial(id); });
+    ids = kept;
   }
+  std::string bytes = vocabulary_.Join(ids);
   if (WellFormedPrefix(bytes) == bytes.size()) return bytes;
   std::string text;
   AppendRepaired(bytes, text, nullptr);

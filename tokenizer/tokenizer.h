@@ -15,6 +15,7 @@
 #include "tokenizer/bpe.h"
 #include "tokenizer/byte_range.h"
 #include "tokenizer/tokenizer_config.h"
+#include "tokenizer/tokenizer_rules.h"
 #include "tokenizer/vocabulary.h"
 
 namespace kvasir {
@@ -80,7 +81,7 @@ class Tokenizer {
  private:
   // `chat_template`: the file of that name, where there is one. `name`: the directory's.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromTexts(
-      std::string_view tokenizer_json, std::string_view tokenizer_config_json,
+      std::string tokenizer_json, std::string_view tokenizer_config_json,
       const std::string* chat_template, std::string name);
 
   struct Call;  // One call of Encode.
@@ -90,7 +91,7 @@ class Tokenizer {
   Vocabulary vocabulary_;
   Bpe bpe_;
   AddedTokens added_tokens_;
-  bool nfc_ = false;  // Whether text is normalised before it is split.
+  TokenizerRules rules_;
   std::string fingerprint_;
   std::string chat_template_;
   SpecialTokens special_tokens_;

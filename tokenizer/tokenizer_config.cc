@@ -55,7 +55,7 @@ absl::StatusOr<std::string> ReadChatTemplate(const JsonFile& file) {
 }  // namespace
 
 absl::StatusOr<TokenizerConfig> ParseTokenizerConfig(std::string_view text) {
-  absl::StatusOr<JsonFile> file = JsonFile::Parse("tokenizer_config.json", text);
+  absl::StatusOr<JsonFile> file = JsonFile::Parse("tokenizer_config.json", std::string(text));
   if (!file.ok()) return file.status();
   TokenizerConfig config;
   absl::StatusOr<std::string> chat_template = ReadChatTemplate(*file);

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/json_file.h"
-#include "tokenizer/tokenizer_rules.h"
+#include "tokenizer/spellings.h"
 #include "tokenizer/utf8.h"
 
 namespace kvasir {
@@ -24,13 +24,13 @@ class Reader {
   absl::StatusOr<TokenizerJson> Read();
 
  private:
-  using Ids = absl::flat_hash_map<std::string_view, uint32_t>;  // by a token's spelling
-
   absl::Status ReadVocabulary(const Value& model);
   absl::Status ReadByteIds();
+  void ReadWholeTokens();
   absl::Status ReadMerges(const Value& model);
   absl::Status ReadMerge(size_t rank, const Value& value);
   absl::Status ReadAddedTokens();
+  Vocabulary ReadTokenBytes() const;
   absl::StatusOr<AddedToken> ReadAddedToken(const std::string& field, const Value& value);
 
   absl::StatusOr<uint32_t> ReadId(const std::string& field, const Value& value);
@@ -40,27 +40,22 @@ class Reader {
 
   const JsonFile& file_;
   TokenizerJson out_;
-  Ids ids_;
-  std::vector<std::string> bytes_;  // by id, for the vocabulary
-  std::vector<bool> taken_;         // by id
+  Spellings tokens_;
 };
 
 absl::StatusOr<TokenizerJson> Reader::Read() {
   absl::StatusOr<TokenizerRules> rules = ReadTokenizerRules(file_);
   if (!rules.ok()) return rules.status();
-  out_.nfc = rules->nfc;
+  out_.rules = *rules;
   const Value* model = JsonFile::Find(file_.root(), "model");
   if (model == nullptr || !model->IsObject()) return file_.TypeError("model", "an object");
   if (absl::Status status = ReadVocabulary(*model); !status.ok()) return status;
   if (absl::Status status = ReadByteIds(); !status.ok()) return status;
+  if (out_.rules.ignore_merges) ReadWholeTokens();
   if (absl::Status status = ReadMerges(*model); !status.ok()) return status;
   if (absl::Status status = ReadAddedTokens(); !status.ok()) return status;
 
-  std::vector<TokenEntry> entries;
-  for (uint32_t id = 0; id < bytes_.size(); ++id) {
-    if (taken_[id]) entries.push_back({id, bytes_[id]});
-  }
-  out_.vocabulary = Vocabulary(entries);
+  out_.vocabulary = ReadTokenBytes();
   return std::move(out_);
 }
 
@@ -69,9 +64,7 @@ absl::Status Reader::ReadVocabulary(const Value& model) {
   if (vocabulary == nullptr || !vocabulary->IsObject()) {
     return file_.TypeError("model.vocab", "an object");
   }
-  ids_.reserve(vocabulary->MemberCount());
-  bytes_.reserve(vocabulary->MemberCount());
-  taken_.reserve(vocabulary->MemberCount());
+  tokens_.Reserve(vocabulary->MemberCount());
   for (const auto& [name, value] : vocabulary->GetObject()) {
     absl::StatusOr<std::string_view> spelling = ReadText("model.vocab", name);
     if (!spelling.ok()) return spelling.status();
@@ -91,22 +84,30 @@ absl::Status Reader::ReadByteIds() {
   for (int byte = 0; byte < 256; ++byte) {
     std::string spelling;
     AppendUtf8(AlphabetCharacter(static_cast<unsigned char>(byte)), spelling);
-    const auto found = ids_.find(spelling);
-    if (found == ids_.end()) {
+    out_.byte_ids[byte] = tokens_.Find(spelling);
+    if (out_.byte_ids[byte] == Spellings::kNone) {
       return file_.Error("model.vocab", absl::StrCat("no token ", Quoted(spelling),
                                                      " for the single byte ", byte));
     }
-    out_.byte_ids[byte] = found->second;
   }
   return absl::OkStatus();
+}
+
+// Pieces are looked up as the alphabet spells them. REQUIRES: no added tokens were read yet.
+void Reader::ReadWholeTokens() {
+  for (uint32_t id = 0; id < tokens_.size(); ++id) {
+    if (tokens_.contains(id) && !tokens_[id].empty() && InAlphabet(tokens_[id])) {
+      out_.whole_tokens.push_back(id);
+    }
+  }
 }
 
 absl::Status Reader::ReadMerges(const Value& model) {
   const Value* merges = JsonFile::Find(model, "merges");
   if (merges == nullptr || !merges->IsArray()) return file_.TypeError("model.merges", "an array");
-  if (merges->Size() > Bpe::kMaxMerges) {
+  if (merges->Size() > MergeTable::kMaxMerges) {
     return file_.Error("model.merges", absl::StrCat(merges->Size(), " merges, more than the limit ",
-                                                    "of ", Bpe::kMaxMerges));
+                                                    "of ", MergeTable::kMaxMerges));
   }
   out_.merges.reserve(merges->Size());
   for (rapidjson::SizeType rank = 0; rank < merges->Size(); ++rank) {
@@ -133,18 +134,20 @@ absl::Status Reader::ReadMerge(size_t rank, const Value& value) {
   } else {
     return file_.TypeError(Element("model.merges", rank), "a pair of strings");
   }
-  std::string joined;
-  joined.reserve(left.size() + right.size());
-  joined.append(left).append(right);
-  uint32_t found[3];
-  const std::string_view spellings[3] = {left, right, joined};
+  if (left.empty() || right.empty()) {
+    return file_.TypeError(Element("model.merges", rank), "two tokens that are not empty");
+  }
+  const std::string joined = std::string(left).append(right);
+  // Most files give the results of merges one id after the other.
+  const uint32_t next = out_.merges.empty() ? 0 : out_.merges.back().result + 1;
+  const uint32_t found[3] = {
+      tokens_.Find(left), tokens_.Find(right),
+      tokens_.contains(next) && tokens_[next] == joined ? next : tokens_.Find(joined)};
   for (int i = 0; i < 3; ++i) {
-    const auto entry = ids_.find(spellings[i]);
-    if (entry == ids_.end()) {
-      return file_.Error(Element("model.merges", rank),
-                         absl::StrCat(Quoted(spellings[i]), " names no token"));
-    }
-    found[i] = entry->second;
+    if (found[i] != Spellings::kNone) continue;
+    const std::string_view spellings[3] = {left, right, joined};
+    return file_.Error(Element("model.merges", rank),
+                       absl::StrCat(Quoted(spellings[i]), " names no token"));
   }
   out_.merges.push_back({found[0], found[1], found[2]});
   return absl::OkStatus();
@@ -165,15 +168,15 @@ absl::Status Reader::ReadAddedTokens() {
           absl::StrCat(field, ".content"),
           absl::StrCat(Quoted(content), " is added_tokens[", first->second, "] already"));
     }
-    if (const auto found = ids_.find(content); found == ids_.end()) {
+    if (const uint32_t found = tokens_.Find(content); found == Spellings::kNone) {
       if (absl::Status status = AddToken(absl::StrCat(field, ".id"), token->id, content);
           !status.ok()) {
         return status;
       }
-    } else if (found->second != token->id) {
-      return file_.Error(absl::StrCat(field, ".id"),
-                         absl::StrCat(token->id, ", but model.vocab gives ", Quoted(content),
-                                      " the id ", found->second));
+    } else if (found != token->id) {
+      return file_.Error(
+          absl::StrCat(field, ".id"),
+          absl::StrCat(token->id, ", but model.vocab gives ", Quoted(content), " the id ", found));
     }
     out_.added_tokens.push_back(*std::move(token));
   }
@@ -209,6 +212,24 @@ absl::StatusOr<AddedToken> Reader::ReadAddedToken(const std::string& field, cons
   return token;
 }
 
+Vocabulary Reader::ReadTokenBytes() const {
+  size_t size = 0;
+  for (uint32_t id = 0; id < tokens_.size(); ++id) {
+    if (tokens_.contains(id)) size += tokens_[id].size();
+  }
+  std::string bytes;
+  bytes.reserve(size);  // Enough: the alphabet's characters have a byte or two.
+  std::vector<TokenEntry> entries;
+  entries.reserve(tokens_.size());
+  for (uint32_t id = 0; id < tokens_.size(); ++id) {
+    if (!tokens_.contains(id)) continue;
+    const size_t begin = bytes.size();
+    AppendTokenBytes(tokens_[id], bytes);
+    entries.push_back({id, std::string_view(bytes).substr(begin)});
+  }
+  return Vocabulary(entries);
+}
+
 absl::StatusOr<uint32_t> Reader::ReadId(const std::string& field, const Value& value) {
   if (!value.IsUint64() || value.GetUint64() > Vocabulary::kMaxId) {
     return file_.TypeError(field, absl::StrCat("an id from 0 to ", Vocabulary::kMaxId));
@@ -226,26 +247,21 @@ absl::StatusOr<std::string_view> Reader::ReadText(const std::string& field, cons
 }
 
 absl::Status Reader::AddToken(const std::string& field, uint32_t id, std::string_view spelling) {
-  if (!ids_.emplace(spelling, id).second) {
+  if (tokens_.Find(spelling) != Spellings::kNone) {
     return file_.Error(field, absl::StrCat("token ", Quoted(spelling), " comes twice"));
   }
-  if (id >= bytes_.size()) {
-    bytes_.resize(id + size_t{1});
-    taken_.resize(id + size_t{1});
-  }
-  if (taken_[id]) {
+  if (tokens_.contains(id)) {
     return file_.Error(
         field, absl::StrCat("id ", id, " is given twice, the second time to ", Quoted(spelling)));
   }
-  bytes_[id] = TokenBytes(spelling);
-  taken_[id] = true;
+  tokens_.Add(id, spelling);
   return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::StatusOr<TokenizerJson> ParseTokenizerJson(std::string_view text) {
-  absl::StatusOr<JsonFile> file = JsonFile::Parse("tokenizer.json", text);
+absl::StatusOr<TokenizerJson> ParseTokenizerJson(std::string text) {
+  absl::StatusOr<JsonFile> file = JsonFile::Parse("tokenizer.json", std::move(text));
   if (!file.ok()) return file.status();
   return Reader(*file).Read();
 }

@@ -1,11 +1,12 @@
 #include "tokenizer/tokenizer_rules.h"
 
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "tokenizer/pretokenizer.h"
+#include "tokenizer/json_file.h"
 
 namespace kvasir {
 namespace {
@@ -45,40 +46,71 @@ absl::Status CheckByteLevel(const JsonFile& file, const std::string& field, cons
   return absl::OkStatus();
 }
 
-absl::Status CheckSplit(const JsonFile& file, const std::string& field, const Value& split) {
+absl::StatusOr<SplitRule> ReadSplit(const JsonFile& file, const std::string& field,
+                                    const Value& split) {
   absl::StatusOr<std::string_view> type = file.ReadType(field, split);
   if (!type.ok()) return type.status();
   if (*type != "Split") return Refuse(file, absl::StrCat(field, ".type"), *type, "'Split'");
   const Value* pattern = JsonFile::Find(split, "pattern");
   const Value* regex =
       pattern != nullptr && pattern->IsObject() ? JsonFile::Find(*pattern, "Regex") : nullptr;
-  if (regex == nullptr || !regex->IsString() || JsonFile::String(*regex) != kQwenSplitRule) {
-    return file.Error(absl::StrCat(field, ".pattern"),
-                      "not the split rule of Qwen2 and Qwen3, the only one implemented");
+  std::optional<SplitRule> rule;
+  for (const SplitRule each : {SplitRule::kQwen2, SplitRule::kLlama3, SplitRule::kGpt2}) {
+    if (regex != nullptr && regex->IsString() && JsonFile::String(*regex) == ExpressionOf(each)) {
+      rule = each;
+    }
   }
+  if (!rule) {
+    return file.Error(
+        absl::StrCat(field, ".pattern"),
+        "not the split rule of Qwen2 and Qwen3, of Llama 3 or of GPT-2, the ones implemented");
+  }
+  // Every text is wholly made of matches, so that what is between them is nothing.
   const Value* behavior = JsonFile::Find(split, "behavior");
-  if (behavior == nullptr || !behavior->IsString() || JsonFile::String(*behavior) != "Isolated") {
-    return file.Error(absl::StrCat(field, ".behavior"), "only 'Isolated' is implemented");
+  absl::StatusOr<bool> invert = file.ReadBool(field, split, "invert", false);
+  if (!invert.ok()) return invert.status();
+  const std::string_view wanted = *invert ? "Removed" : "Isolated";
+  if (behavior == nullptr || !behavior->IsString() || JsonFile::String(*behavior) != wanted) {
+    return file.Error(
+        absl::StrCat(field, ".behavior"),
+        absl::StrCat("only 'Isolated', or 'Removed' where .invert is true, is ", "implemented"));
   }
-  return CheckFalse(file, field, split, "invert", false);
+  return *rule;
 }
 
-absl::Status CheckPreTokenizer(const JsonFile& file) {
+// 'ByteLevel' alone splits by the rule of GPT-2.
+absl::Status ReadByteLevelSplit(const JsonFile& file, const Value& value, TokenizerRules& rules) {
+  absl::StatusOr<bool> use_regex = file.ReadBool("pre_tokenizer", value, "use_regex", true);
+  if (!use_regex.ok()) return use_regex.status();
+  if (!*use_regex) {
+    return file.Error("pre_tokenizer.use_regex",
+                      "false is implemented only behind a 'Split' in a 'Sequence'");
+  }
+  absl::StatusOr<bool> prefix_space = file.ReadBool("pre_tokenizer", value, "add_prefix_space");
+  if (!prefix_space.ok()) return prefix_space.status();
+  rules.split = SplitRule::kGpt2;
+  rules.prefix_space = *prefix_space;
+  return absl::OkStatus();
+}
+
+absl::Status ReadPreTokenizer(const JsonFile& file, TokenizerRules& rules) {
+  constexpr char kImplemented[] = "'ByteLevel' or a 'Sequence' of 'Split' and 'ByteLevel'";
   const Value* value = JsonFile::Find(file.root(), "pre_tokenizer");
-  if (value == nullptr) return file.TypeError("pre_tokenizer", "an object of type 'Sequence'");
+  if (value == nullptr) {
+    return file.TypeError("pre_tokenizer", absl::StrCat("an object of type ", kImplemented));
+  }
   absl::StatusOr<std::string_view> type = file.ReadType("pre_tokenizer", *value);
   if (!type.ok()) return type.status();
-  if (*type != "Sequence") {
-    return Refuse(file, "pre_tokenizer.type", *type, "'Sequence' of 'Split' and 'ByteLevel'");
-  }
+  if (*type == "ByteLevel") return ReadByteLevelSplit(file, *value, rules);
+  if (*type != "Sequence") return Refuse(file, "pre_tokenizer.type", *type, kImplemented);
   const std::string list = "pre_tokenizer.pretokenizers";
   const Value* parts = JsonFile::Find(*value, "pretokenizers");
   if (parts == nullptr || !parts->IsArray() || parts->Size() != 2) {
     return file.TypeError(list, "an array of 'Split' and 'ByteLevel'");
   }
-  if (absl::Status status = CheckSplit(file, Element(list, 0), (*parts)[0]); !status.ok()) {
-    return status;
-  }
+  absl::StatusOr<SplitRule> split = ReadSplit(file, Element(list, 0), (*parts)[0]);
+  if (!split.ok()) return split.status();
+  rules.split = *split;
   const Value& byte_level = (*parts)[1];
   const std::string field = Element(list, 1);
   if (absl::Status status = CheckByteLevel(file, field, &byte_level); !status.ok()) return status;
@@ -89,7 +121,32 @@ absl::Status CheckPreTokenizer(const JsonFile& file) {
   return absl::OkStatus();
 }
 
-absl::Status CheckModel(const JsonFile& file) {
+// Post-processors add tokens around a whole text, which Encode leaves to its caller, or move
+// offsets. Others than these may do more.
+absl::Status CheckPostProcessor(const JsonFile& file, const std::string& field,
+                                const Value& value) {
+  absl::StatusOr<std::string_view> type = file.ReadType(field, value);
+  if (!type.ok()) return type.status();
+  for (const char* known :
+       {"ByteLevel", "TemplateProcessing", "RobertaProcessing", "BertProcessing"}) {
+    if (*type == known) return absl::OkStatus();
+  }
+  // A sequence in a sequence is written by nobody.
+  const Value* parts = JsonFile::Find(value, "processors");
+  if (*type != "Sequence" || field != "post_processor" || parts == nullptr || !parts->IsArray()) {
+    return Refuse(file, absl::StrCat(field, ".type"), *type,
+                  "'ByteLevel', 'TemplateProcessing', 'RobertaProcessing', 'BertProcessing' or a "
+                  "'Sequence' of them");
+  }
+  for (rapidjson::SizeType i = 0; i < parts->Size(); ++i) {
+    absl::Status status =
+        CheckPostProcessor(file, Element("post_processor.processors", i), (*parts)[i]);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadModel(const JsonFile& file, TokenizerRules& rules) {
   const Value* model = JsonFile::Find(file.root(), "model");
   if (model == nullptr || !model->IsObject()) return file.TypeError("model", "an object");
   if (const Value* type = JsonFile::Find(*model, "type")) {
@@ -110,10 +167,13 @@ absl::Status CheckModel(const JsonFile& file) {
     }
   }
   // unk_token and fuse_unk say what becomes of a byte without a token: no such file is read.
-  for (const char* member : {"byte_fallback", "ignore_merges"}) {
-    absl::Status status = CheckFalse(file, "model", *model, member, false);
-    if (!status.ok()) return status;
+  if (absl::Status status = CheckFalse(file, "model", *model, "byte_fallback", false);
+      !status.ok()) {
+    return status;
   }
+  absl::StatusOr<bool> ignore_merges = file.ReadBool("model", *model, "ignore_merges", false);
+  if (!ignore_merges.ok()) return ignore_merges.status();
+  rules.ignore_merges = *ignore_merges;
   return absl::OkStatus();
 }
 
@@ -130,19 +190,19 @@ absl::StatusOr<TokenizerRules> ReadTokenizerRules(const JsonFile& file) {
       return file.Error(field, "not implemented, must be null");
     }
   }
+  TokenizerRules rules;
   absl::StatusOr<bool> nfc = ReadNormalizer(file);
   if (!nfc.ok()) return nfc.status();
-  if (absl::Status status = CheckPreTokenizer(file); !status.ok()) return status;
-  // Post-processors add tokens or move offsets; this one leaves ids alone.
+  rules.nfc = *nfc;
+  if (absl::Status status = ReadPreTokenizer(file, rules); !status.ok()) return status;
   if (const Value* post = JsonFile::Find(file.root(), "post_processor")) {
-    if (absl::Status status = CheckByteLevel(file, "post_processor", post); !status.ok()) {
-      return status;
-    }
+    absl::Status status = CheckPostProcessor(file, "post_processor", *post);
+    if (!status.ok()) return status;
   }
   const Value* decoder = JsonFile::Find(file.root(), "decoder");
   if (absl::Status status = CheckByteLevel(file, "decoder", decoder); !status.ok()) return status;
-  if (absl::Status status = CheckModel(file); !status.ok()) return status;
-  return TokenizerRules{.nfc = *nfc};
+  if (absl::Status status = ReadModel(file, rules); !status.ok()) return status;
+  return rules;
 }
 
 }  // namespace kvasir

@@ -9,6 +9,7 @@ namespace kvasir::unicode_tables {
 
 extern const uint8_t kClassIndex[0x110000 / 256];
 extern const uint8_t kClassData[];
+extern const uint8_t kLeadClasses[256];
 extern const uint8_t kNfcIndex[0x110000 / 128];
 extern const uint16_t kNfcData[];
 

@@ -1,7 +1,5 @@
 #include "tokenizer/utf8.h"
 
-#include <cstring>
-
 namespace kvasir {
 namespace {
 
@@ -35,17 +33,6 @@ Sequence ScanSequence(std::string_view bytes) {
   return {Form::kWhole, length};
 }
 
-// Bytes at the start of `bytes` that are ASCII, to within the last word.
-size_t AsciiWords(std::string_view bytes) {
-  size_t i = 0;
-  for (; i + 8 <= bytes.size(); i += 8) {
-    uint64_t word;
-    std::memcpy(&word, bytes.data() + i, 8);
-    if (word & 0x8080808080808080u) break;
-  }
-  return i;
-}
-
 }  // namespace
 
 CodePoint DecodeLast(std::string_view text, size_t end) {
@@ -73,17 +60,21 @@ void AppendUtf8(char32_t c, std::string& out) {
   }
 }
 
+size_t WellFormedRareCharacter(std::string_view bytes) {
+  const Sequence sequence = ScanSequence(bytes);
+  return sequence.form == Form::kWhole ? sequence.bytes : 0;
+}
+
 size_t WellFormedPrefix(std::string_view bytes) {
   size_t i = 0;
   while (i < bytes.size()) {
     if (static_cast<unsigned char>(bytes[i]) < 0x80) {
-      const size_t ascii = AsciiWords(bytes.substr(i));
-      i += ascii > 0 ? ascii : 1;
+      i += AsciiPrefix(bytes.substr(i));
       continue;
     }
-    const Sequence sequence = ScanSequence(bytes.substr(i));
-    if (sequence.form != Form::kWhole) break;
-    i += sequence.bytes;
+    const size_t size = WellFormedCharacter(bytes.substr(i));
+    if (size == 0) break;
+    i += size;
   }
   return i;
 }

@@ -19,7 +19,7 @@ struct TokenEntry {
 class Vocabulary {
  public:
   // A larger id is refused when a file is read: the tables here are as long as the largest id.
-  static constexpr uint32_t kMaxId = (1u << 22) - 1;
+  static constexpr uint32_t kMaxId = (1u << 22) - 2;
 
   Vocabulary() = default;
   // REQUIRES: every id at most kMaxId and given once; less than 4 GiB of bytes in all.
@@ -32,6 +32,8 @@ class Vocabulary {
   std::string_view bytes(uint32_t id) const {
     return std::string_view(blob_).substr(spans_[id].begin, spans_[id].length);
   }
+  // The bytes of all, one after the other. REQUIRES: contains each.
+  std::string Join(std::span<const uint32_t> ids) const;
 
  private:
   static constexpr uint32_t kNoToken = ~0u;
@@ -40,7 +42,9 @@ class Vocabulary {
     uint32_t length = 0;
   };
 
-  std::string blob_;         // All tokens' bytes, one after the other.
+  static constexpr size_t kCopied = 16;  // How many bytes Join copies at a time, needed or not.
+
+  std::string blob_;         // All tokens' bytes, one after the other, then kCopied zeros.
   std::vector<Span> spans_;  // [size()], where in blob_ each lies
 };
 

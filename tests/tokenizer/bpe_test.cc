@@ -3,11 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
 #include <set>
 #include <string>
 #include <vector>
+
+#include "tokenizer/utf8.h"
 
 namespace kvasir {
 namespace {
@@ -26,8 +29,11 @@ struct Model {
       merges.push_back({Id(left), Id(right), Id(left + right)});
     std::vector<TokenEntry> entries;
     for (const auto& [token, id] : ids) entries.push_back({id, token});
-    bpe = Bpe(Vocabulary(entries), byte_ids, merges);
+    vocabulary = Vocabulary(entries);
+    bpe = Bpe(vocabulary, byte_ids, merges);
   }
+  Model(const Model&) = delete;  // `bpe` points into it.
+  Model& operator=(const Model&) = delete;
 
   uint32_t Id(const std::string& token) {
     return ids.emplace(token, static_cast<uint32_t>(ids.size())).first->second;
@@ -36,7 +42,7 @@ struct Model {
   std::vector<uint32_t> Encode(std::string_view piece) const {
     Bpe::Scratch scratch;
     std::vector<uint32_t> out;
-    bpe.Encode(piece, scratch, out);
+    bpe.Encode({&piece, 1}, piece.data() + piece.size(), scratch, out);
     return out;
   }
 
@@ -64,6 +70,7 @@ struct Model {
 
   std::map<std::string, uint32_t> ids;
   std::vector<Merge> merges;
+  Vocabulary vocabulary;
   Bpe bpe;
 };
 
@@ -100,34 +107,66 @@ TEST(Bpe, NoMerges) {
   EXPECT_THAT(model.Encode(std::string(100, 'a')).size(), 100);
 }
 
-// Random merges, pieces of every length: one token, short and long ways of merging alike.
+// Random merges of random parts, pieces of every length: one token, short and long ways of merging
+// alike. `letters`: what texts are made of, in UTF-8; merges know only their bytes.
+void CompareWithTheDefinition(std::mt19937& random, const std::vector<std::string>& letters,
+                              size_t most_merges) {
+  std::vector<std::string> tokens;
+  for (const std::string& letter : letters) {
+    for (const char byte : letter) tokens.emplace_back(1, byte);
+  }
+  std::vector<std::string> texts;
+  for (int i = 0; i < 60; ++i) {
+    std::string& piece = texts.emplace_back();
+    const size_t length = 1 + random() % (i % 3 == 0 ? 200 : 20);
+    while (piece.size() < length) piece += letters[random() % letters.size()];
+  }
+  std::vector<std::pair<std::string, std::string>> pairs;
+  std::set<std::pair<std::string, std::string>> seen;
+  for (size_t n = random() % most_merges; n > 0; --n) {
+    std::string left = tokens[random() % tokens.size()];
+    std::string right = tokens[random() % tokens.size()];
+    if (random() % 4 != 0) {  // Two that the texts hold side by side.
+      const std::string& text = texts[random() % texts.size()];
+      const size_t at = random() % text.size();
+      left = text.substr(at, 1 + random() % 4);
+      right = text.substr(std::min(at + left.size(), text.size() - 1), 1 + random() % 4);
+      if (std::count(tokens.begin(), tokens.end(), left) == 0) continue;
+      if (std::count(tokens.begin(), tokens.end(), right) == 0) continue;
+    }
+    if (!seen.emplace(left, right).second && random() % 4 != 0) continue;
+    pairs.emplace_back(left, right);
+    tokens.push_back(left + right);
+  }
+  // Ranks need not follow the order in which tokens become possible.
+  if (random() % 2) std::shuffle(pairs.begin(), pairs.end(), random);
+  for (const std::string& token : tokens) {
+    if (WellFormedPrefix(token) == token.size()) texts.push_back(token);
+  }
+  const Model model(pairs);
+  for (const std::string& piece : texts) {
+    ASSERT_EQ(model.Encode(piece), model.EncodePlainly(piece)) << testing::PrintToString(piece);
+  }
+}
+
 TEST(Bpe, AgreesWithTheDefinition) {
   std::mt19937 random(1);
-  for (int round = 0; round < 300; ++round) {
-    const std::string letters = std::string("abcdefgh").substr(0, 2 + random() % 7);
-    std::vector<std::string> tokens;
-    for (const char c : letters) tokens.emplace_back(1, c);
-    std::vector<std::pair<std::string, std::string>> pairs;
-    std::set<std::pair<std::string, std::string>> seen;
-    for (size_t n = random() % 60; n > 0; --n) {
-      const std::string left = tokens[random() % tokens.size()];
-      const std::string right = tokens[random() % tokens.size()];
-      if (!seen.emplace(left, right).second && random() % 4 != 0) continue;
-      pairs.emplace_back(left, right);
-      tokens.push_back(left + right);
-    }
-    // Ranks need not follow the order in which tokens become possible.
-    if (random() % 2) std::shuffle(pairs.begin(), pairs.end(), random);
-    const Model model(pairs);
-    for (int text = 0; text < 60; ++text) {
-      std::string piece;
-      const size_t length = 1 + random() % (text % 3 == 0 ? 200 : 20);
-      while (piece.size() < length) {
-        piece += random() % 3 ? std::string(1, letters[random() % letters.size()])
-                              : tokens[random() % tokens.size()];
-      }
-      ASSERT_EQ(model.Encode(piece), model.EncodePlainly(piece)) << piece;
-    }
+  for (int round = 0; round < 300 && !HasFatalFailure(); ++round) {
+    std::vector<std::string> letters;
+    for (size_t n = 2 + random() % 7; n > 0; --n) letters.emplace_back(1, 'a' + n);
+    CompareWithTheDefinition(random, letters, 60);
+  }
+}
+
+// Characters that share bytes, so that merges take parts of one into another.
+TEST(Bpe, AgreesWithTheDefinitionOnCharactersOfSeveralBytes) {
+  const std::vector<std::string> all = {"é", "è",      "中", "丮", "串", "些",     "한", "하",
+                                        "ſ", "\u0301", "😀",  "a",  " ",  "\uFFFD", "！"};
+  std::mt19937 random(1);
+  for (int round = 0; round < 2000 && !HasFatalFailure(); ++round) {
+    std::vector<std::string> letters;
+    for (size_t n = 2 + random() % 4; n > 0; --n) letters.push_back(all[random() % all.size()]);
+    CompareWithTheDefinition(random, letters, 120);
   }
 }
 

@@ -1,5 +1,6 @@
 // Encodes texts for differential.py. Standard input: texts, each after its length in bytes as a
-// 32-bit number; standard output: the ids of each after their number. All little-endian.
+// 32-bit number; standard output: the ids of each after their number, then, after its length, what
+// the ids that the text has as plain text decode to. All numbers are little-endian.
 #include <cstdint>
 #include <iostream>
 #include <string>
@@ -27,5 +28,10 @@ int main(int argc, char** argv) {
     std::cout.write(reinterpret_cast<const char*>(&count), sizeof(count));
     std::cout.write(reinterpret_cast<const char*>(ids.data()),
                     static_cast<std::streamsize>(ids.size() * sizeof(uint32_t)));
+    const auto back = (*tokenizer)->Decode((*tokenizer)->Encode(text, {.plain = true}), false);
+    if (!back.ok()) return 1;
+    size = static_cast<uint32_t>(back->size());
+    std::cout.write(reinterpret_cast<const char*>(&size), sizeof(size));
+    std::cout.write(back->data(), size);
   }
 }

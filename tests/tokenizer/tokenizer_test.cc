@@ -101,6 +101,62 @@ TEST(StreamDecoder, RandomIdsInRandomPiecesEqualDecode) {
   }
 }
 
+constexpr char kGpt2Split[] = R"({"type": "ByteLevel", "add_prefix_space": false})";
+constexpr char kGpt2SplitWithPrefixSpace[] = R"({"type": "ByteLevel", "add_prefix_space": true})";
+
+// 256 and up: he, ll, hell, hello, and hello after a space.
+TEST(Rules, OnlyASpaceLeadsAWordOfGpt2) {
+  const std::vector<std::pair<std::string, std::string>> merge = {
+      {"/model/vocab/(h", "300"}, {"/model/merges", R"([["(","h"]])"}};
+  EXPECT_THAT(SmallTokenizer(merge)->Encode("(h"), ElementsAre(300));
+  auto gpt2 = merge;
+  gpt2.emplace_back("/pre_tokenizer", kGpt2Split);
+  EXPECT_THAT(SmallTokenizer(gpt2)->Encode("(h"), ElementsAre('(', 'h'));
+}
+
+// Each text between added tokens gets the space, once.
+TEST(Rules, PrefixSpace) {
+  const auto t = SmallTokenizer({{"/pre_tokenizer", kGpt2SplitWithPrefixSpace}});
+  EXPECT_THAT(t->Encode("hello"), ElementsAre(260));
+  EXPECT_THAT(t->Encode(" hello"), ElementsAre(260));
+  EXPECT_THAT(t->Encode("hello<|end|>hello<tool> hello"),
+              ElementsAre(260, kSmallEnd, 260, kSmallTool, 260));
+  EXPECT_THAT(t->Encode(""), ElementsAre());
+  EXPECT_THAT(t->Encode("<|end|>"), ElementsAre(kSmallEnd));
+  EXPECT_EQ(*t->Decode(t->Encode("hello"), false), " hello");
+}
+
+// No merge makes "lo"; "hello" is taken whole although its merges are gone.
+TEST(Rules, IgnoreMerges) {
+  const std::vector<std::pair<std::string, std::string>> edits = {
+      {"/model/vocab/lo", "300"}, {"/model/merges", R"([["h","e"]])"}};
+  EXPECT_THAT(SmallTokenizer(edits)->Encode("lo hello"),
+              ElementsAre('l', 'o', ' ', 256, 'l', 'l', 'o'));
+  std::vector<std::pair<std::string, std::string>> ignoring = edits;
+  ignoring.emplace_back("/model/ignore_merges", "true");
+  const auto t = SmallTokenizer(ignoring);
+  EXPECT_THAT(t->Encode("lo hello"), ElementsAre(300, 260));
+  EXPECT_THAT(t->Encode("los"), ElementsAre('l', 'o', 's'));
+  // Spelled otherwise than in the alphabet, a token is no piece of a text.
+  ignoring.emplace_back("/model/vocab/中", "301");
+  EXPECT_THAT(SmallTokenizer(ignoring)->Encode("中"), ElementsAre(0xE4, 0xB8, 0xAD));
+}
+
+// What others write for the same: pieces are what is left when all between matches goes.
+TEST(Rules, RemovedAndInvertedIsIsolated) {
+  const std::string first = "/pre_tokenizer/pretokenizers/0";
+  EXPECT_EQ(SmallTokenizer({{first + "/behavior", "\"Removed\""}, {first + "/invert", "true"}})
+                ->Encode("hello 12"),
+            SmallTokenizer()->Encode("hello 12"));
+}
+
+TEST(Rules, PostProcessorsThatAddTokensAreLeftToTheCaller) {
+  EXPECT_THAT(SmallTokenizer({{"/post_processor", R"({"type": "Sequence", "processors": [
+                  {"type": "ByteLevel"}, {"type": "TemplateProcessing"}]})"}})
+                  ->Encode("hello"),
+              ElementsAre(259));
+}
+
 TEST(Fingerprint, ChangesWithAllThatDecidesIdsAndWithNothingElse) {
   std::set<std::string> seen;
   const auto first = SmallTokenizer();
@@ -109,6 +165,9 @@ TEST(Fingerprint, ChangesWithAllThatDecidesIdsAndWithNothingElse) {
   const std::string tool = AddedTokenJson(kSmallTool, "<tool>");
   const std::vector<std::pair<std::string, std::string>> edits[] = {
       {{"/normalizer", "null"}},
+      {{"/pre_tokenizer", kGpt2Split}},
+      {{"/pre_tokenizer", kGpt2SplitWithPrefixSpace}},
+      {{"/model/ignore_merges", "true"}},
       {{"/model/vocab/extra", "400"}},
       {{"/model/vocab/extra", "401"}},
       {{"/model/merges/0", "[\"l\",\"l\"]"}, {"/model/merges/1", "[\"h\",\"e\"]"}},
