@@ -40,7 +40,7 @@ CUDA_PYPI_PACKAGES=(
 )
 PYPI_PACKAGES=(
   ruff==0.17.6 grpcio==1.85.1 grpcio-tools==1.85.1
-  huggingface_hub==2.4.0 # who shares our cache of models
+  huggingface_hub==1.33.0 # who shares our cache of models; the newest that tokenizers takes
   jinja2==3.1.6 # what our chat templates are compared with
   tokenizers==0.23.2 # and what our ids are
   opentelemetry-proto==1.45.2 # what a collector understands
