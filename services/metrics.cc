@@ -36,9 +36,22 @@ RequestMetrics::RequestMetrics(Registry& registry)
 }
 
 void RequestMetrics::Record(std::string_view method, absl::StatusCode code, double seconds) {
-  const std::string name(method);
-  requests_.Add({{"method", name}, {"code", absl::StatusCodeToString(code)}}).Increment();
-  seconds_.Add({{"method", name}}, kSeconds).Observe(seconds);
+  prometheus::Histogram* histogram = nullptr;
+  prometheus::Counter* counter = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    Method& known = methods_[method];
+    const auto name = [&] { return std::string(method); };
+    if (known.seconds == nullptr) known.seconds = &seconds_.Add({{"method", name()}}, kSeconds);
+    prometheus::Counter*& ended = known.ended[code];
+    if (ended == nullptr) {
+      ended = &requests_.Add({{"method", name()}, {"code", absl::StatusCodeToString(code)}});
+    }
+    histogram = known.seconds;
+    counter = ended;
+  }
+  counter->Increment();
+  histogram->Observe(seconds);
 }
 
 TokenizerMetrics::TokenizerMetrics(Registry& registry)

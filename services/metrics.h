@@ -5,6 +5,8 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
+#include <map>
+#include <mutex>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -17,11 +19,20 @@ class RequestMetrics {
  public:
   explicit RequestMetrics(prometheus::Registry& registry);
 
+  // `method`: a literal.
   void Record(std::string_view method, absl::StatusCode code, double seconds);
 
  private:
+  // To ask a family for its member costs more than some RPCs do: it is asked once.
+  struct Method {
+    prometheus::Histogram* seconds = nullptr;
+    std::map<absl::StatusCode, prometheus::Counter*> ended;
+  };
+
   prometheus::Family<prometheus::Counter>& requests_;
   prometheus::Family<prometheus::Histogram>& seconds_;
+  std::mutex mutex_;
+  std::map<std::string_view, Method> methods_;  // guarded by mutex_
 };
 
 // What the tokenizer service turned into what.
