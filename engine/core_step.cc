@@ -125,6 +125,7 @@ void Engine::Core::AddRows(Step& step, size_t index) {
   Call& call = *entry.call;
   const Session& session = *call.session;
   const size_t end = entry.first + entry.count;
+  KVASIR_CHECK(end <= session.tokens.size() && end <= session.blocks.size() * kBlockTokens);
   for (size_t position = entry.first; position < end; ++position) {
     const int row = batch_.num_tokens();
     batch_.tokens.push_back(session.tokens[position]);
