@@ -2,6 +2,7 @@
 
 #include <iterator>
 #include <utility>
+#include <vector>
 
 #include "engine/check.h"
 #include "engine/error.h"
@@ -10,6 +11,7 @@ namespace kvasir {
 namespace {
 
 constexpr char kTraceparent[] = "traceparent";
+constexpr char kAuthorization[] = "authorization";
 
 // The RPC's own span: in the caller's trace, or the beginning of one.
 TraceContext OwnSpan(const grpc::CallbackServerContext& context, bool records) {
@@ -43,16 +45,30 @@ absl::StatusOr<RunningCall> RunningCalls::Begin(std::string_view method,
                      .begun = std::chrono::steady_clock::now()};
   record->session_id = std::string(session_id);
   context.AddTrailingMetadata(kTraceparent, record->context.trace.traceparent());
-  {
+  record->status = Admit(context, record->context);
+  if (record->status.ok()) {
     const std::lock_guard lock(mutex_);
     if (!draining_) {
       ++running_;
       return RunningCall(this, std::move(record));
     }
+    record->status = MakeError(Reason::kDraining, "the server is draining: it takes no new calls");
   }
-  record->status = MakeError(Reason::kDraining, "the server is draining: it takes no new calls");
   Tell(*record);
   return record->status;
+}
+
+absl::Status RunningCalls::Admit(const grpc::CallbackServerContext& context,
+                                 RequestContext& request) const {
+  if (guards_.authenticator == nullptr) return absl::OkStatus();
+  std::vector<std::string_view> headers;
+  const auto [begin, end] = context.client_metadata().equal_range(kAuthorization);
+  for (auto header = begin; header != end; ++header) {
+    headers.emplace_back(header->second.data(), header->second.size());
+  }
+  absl::StatusOr<std::string> tenant = guards_.authenticator->TenantOf(headers);
+  if (tenant.ok()) request.tenant = *std::move(tenant);
+  return tenant.status();
 }
 
 void RunningCalls::Tell(RequestRecord& record) const {

@@ -25,8 +25,9 @@ struct ConnectionFlags {
   std::string model_server = "127.0.0.1:50052";
   std::string tokenizer_server = "127.0.0.1:50051";
   double retry_for = 30;  // seconds
+  std::string api_key;    // empty: none is shown
 
-  // With --retry-for.
+  // With --retry-for and --api-key.
   void AddModelFlag(CLI::App& app);
   void AddTokenizerFlag(CLI::App& app);
 };

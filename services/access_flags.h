@@ -1,0 +1,36 @@
+#ifndef KVASIR_SERVICES_ACCESS_FLAGS_H_
+#define KVASIR_SERVICES_ACCESS_FLAGS_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "services/auth/authenticator.h"
+#include "services/running_calls.h"
+#include "services/service_command.h"
+
+namespace kvasir {
+
+// Who may call a service.
+class AccessFlags {
+ public:
+  void AddTo(ServiceCommand& command);
+  // Reads the files that the flags name. Errors name the flag, also where the service would serve
+  // the network to everybody without having been told to.
+  absl::Status Apply(const ServiceCommand& command);
+  // Tells the operator who may call.
+  void Log() const;
+
+  // REQUIRES: Apply has succeeded, this outlives whoever uses them.
+  RequestGuards guards() const { return {.authenticator = authenticator_.get()}; }
+
+ private:
+  std::string api_keys_;
+  bool insecure_ = false;
+  std::string listen_;
+  std::unique_ptr<Authenticator> authenticator_;  // null: calls need no key
+};
+
+}  // namespace kvasir
+
+#endif  // KVASIR_SERVICES_ACCESS_FLAGS_H_
