@@ -45,7 +45,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "engine/backend/cuda": (*ENGINE_VOCABULARY, *BACKEND_VOCABULARY, "engine/backend/cuda/"),
     "tokenizer": ("tokenizer/",),
     "services": ("services/", "engine/", "tokenizer/", "kvasir/v1/"),
-    "services/auth": ("services/auth/", "engine/check.h"),
+    "services/auth": ("services/auth/", "engine/check.h", "engine/error.h"),
     "services/hub": ("services/hub/", "engine/"),
     "services/demo": ("services/demo/", "kvasir/v1/"),
     "tests/engine": ("tests/engine/", "engine/"),
