@@ -32,6 +32,12 @@ void AccessFlags::AddTo(ServiceCommand& command) {
       "--api-keys", api_keys_,
       "File with a line for each key that opens this service: TENANT KEY, or TENANT "
       "sha256:DIGEST; read anew when it changes. Calls carry authorization: Bearer KEY");
+  command.AddFlag("--tls-cert", tls_.certificate,
+                  "File with the server's certificate and those up to its authority, in PEM: TLS. "
+                  "Read anew when it changes, as the next two");
+  command.AddFlag("--tls-key", tls_.key, "File with its key, in PEM, without a passphrase");
+  command.AddFlag("--tls-client-ca", tls_.client_ca,
+                  "File with authorities in PEM; only clients with a certificate of one may call");
   command.AddSwitch("--insecure", insecure_,
                     "Serve the network without asking who calls; else refused off loopback");
 }
@@ -43,18 +49,38 @@ absl::Status AccessFlags::Apply(const ServiceCommand& command) {
     if (!opened.ok()) return opened.status();
     authenticator_ = *std::move(opened);
   }
-  if (authenticator_ == nullptr && !insecure_ && !IsLoopback(listen_)) {
+  const bool asks_who_calls = authenticator_ != nullptr || !tls_.client_ca.empty();
+  if (!asks_who_calls && !insecure_ && !IsLoopback(listen_)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--listen=", listen_, " serves the network to everybody: give --api-keys, or ",
-                     "--insecure if that is meant"));
+        absl::StrCat("--listen=", listen_, " serves the network to everybody: give --api-keys or ",
+                     "--tls-client-ca, or --insecure if that is meant"));
   }
-  return absl::OkStatus();
+  return CheckTls();
+}
+
+absl::Status AccessFlags::CheckTls() const {
+  const bool any = !(tls_.certificate + tls_.key + tls_.client_ca).empty();
+  if (!any) return absl::OkStatus();
+  for (const auto& [flag, file] :
+       {std::pair("--tls-cert", &tls_.certificate), std::pair("--tls-key", &tls_.key)}) {
+    if (file->empty()) return absl::InvalidArgumentError(absl::StrCat(flag, ": needed for TLS"));
+  }
+  return CheckTlsFiles(tls_);
+}
+
+std::shared_ptr<grpc::ServerCredentials> AccessFlags::credentials() const {
+  return tls_.certificate.empty() ? grpc::InsecureServerCredentials() : TlsCredentials(tls_);
 }
 
 void AccessFlags::Log() const {
   if (IsLoopback(listen_)) return;
-  if (authenticator_ == nullptr) {
+  if (authenticator_ == nullptr && tls_.client_ca.empty()) {
     spdlog::warn("whoever reaches {} may call: no key is asked for (--insecure)", listen_);
+  } else if (tls_.certificate.empty()) {
+    spdlog::warn(
+        "keys and all else go to {} as plain text, unless a proxy before it ends TLS "
+        "(--tls-cert)",
+        listen_);
   }
 }
 

@@ -1,6 +1,8 @@
 #ifndef KVASIR_SERVICES_ACCESS_FLAGS_H_
 #define KVASIR_SERVICES_ACCESS_FLAGS_H_
 
+#include <grpcpp/security/server_credentials.h>
+
 #include <memory>
 #include <string>
 
@@ -8,10 +10,11 @@
 #include "services/auth/authenticator.h"
 #include "services/running_calls.h"
 #include "services/service_command.h"
+#include "services/tls_credentials.h"
 
 namespace kvasir {
 
-// Who may call a service.
+// Who may call a service, and over what.
 class AccessFlags {
  public:
   void AddTo(ServiceCommand& command);
@@ -23,9 +26,13 @@ class AccessFlags {
 
   // REQUIRES: Apply has succeeded, this outlives whoever uses them.
   RequestGuards guards() const { return {.authenticator = authenticator_.get()}; }
+  std::shared_ptr<grpc::ServerCredentials> credentials() const;
 
  private:
+  absl::Status CheckTls() const;
+
   std::string api_keys_;
+  TlsFiles tls_;  // no certificate: plain text
   bool insecure_ = false;
   std::string listen_;
   std::unique_ptr<Authenticator> authenticator_;  // null: calls need no key

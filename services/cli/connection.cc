@@ -4,6 +4,8 @@
 
 #include <chrono>
 #include <cstdio>
+#include <fstream>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -52,6 +54,22 @@ class KeyInterceptors final : public grpc::experimental::ClientInterceptorFactor
   const std::string key_;
 };
 
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::shared_ptr<grpc::ChannelCredentials> CredentialsOf(const ConnectionFlags& flags) {
+  if (flags.tls_ca.empty()) return grpc::InsecureChannelCredentials();
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = ReadFile(flags.tls_ca);
+  if (!flags.tls_certificate.empty()) {
+    options.pem_cert_chain = ReadFile(flags.tls_certificate);
+    options.pem_private_key = ReadFile(flags.tls_key);
+  }
+  return grpc::SslCredentials(options);
+}
+
 std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, const ConnectionFlags& flags,
                                            int max_message_bytes) {
   grpc::ChannelArguments arguments;
@@ -68,7 +86,7 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, const Con
     interceptors.push_back(std::make_unique<KeyInterceptors>(flags.api_key));
   }
   return grpc::experimental::CreateCustomChannelWithInterceptors(
-      address, grpc::InsecureChannelCredentials(), arguments, std::move(interceptors));
+      address, CredentialsOf(flags), arguments, std::move(interceptors));
 }
 
 }  // namespace
@@ -82,6 +100,16 @@ void ConnectionFlags::AddModelFlag(CLI::App& app) {
   AddFlag(app, "--api-key", api_key,
           "Key that the services ask for; whoever lists processes sees it here, not in the "
           "environment");
+  AddFlag(app, "--tls-ca", tls_ca,
+          "File with authorities in PEM, one of which vouches for the services: TLS")
+      ->check(CLI::ExistingFile);
+  CLI::Option* certificate = AddFlag(app, "--tls-cert", tls_certificate,
+                                     "File with our certificate, for services that ask for one")
+                                 ->check(CLI::ExistingFile);
+  CLI::Option* key =
+      AddFlag(app, "--tls-key", tls_key, "File with its key")->check(CLI::ExistingFile);
+  certificate->needs(key);
+  key->needs(certificate);
 }
 
 void ConnectionFlags::AddTokenizerFlag(CLI::App& app) {
