@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <spdlog/spdlog.h>
 
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -28,6 +29,15 @@ void TellOperator(bool ok, const std::string& line) {
 }  // namespace
 
 void AccessFlags::AddTo(ServiceCommand& command) {
+  for (const auto& [name, limit, what] :
+       {std::tuple("--max-requests-per-minute", &limits_.requests_per_minute, "Calls"),
+        std::tuple("--max-tokens-per-minute", &limits_.tokens_per_minute,
+                   "Tokens that are computed, or turned from or into text,"),
+        std::tuple("--max-concurrent-requests", &limits_.concurrent_requests,
+                   "Calls at the same time")}) {
+    command.AddFlag(name, *limit, absl::StrCat(what, " of each tenant; 0: any number"))
+        ->check(CLI::NonNegativeNumber);
+  }
   command.AddFlag(
       "--api-keys", api_keys_,
       "File with a line for each key that opens this service: TENANT KEY, or TENANT "
@@ -49,6 +59,7 @@ absl::Status AccessFlags::Apply(const ServiceCommand& command) {
     if (!opened.ok()) return opened.status();
     authenticator_ = *std::move(opened);
   }
+  if (limits_ != QuotaLimits()) quotas_ = std::make_unique<TenantQuotas>(limits_);
   const bool asks_who_calls = authenticator_ != nullptr || !tls_.client_ca.empty();
   if (!asks_who_calls && !insecure_ && !IsLoopback(listen_)) {
     return absl::InvalidArgumentError(

@@ -8,13 +8,14 @@
 
 #include "absl/status/status.h"
 #include "services/auth/authenticator.h"
+#include "services/auth/tenant_quotas.h"
 #include "services/running_calls.h"
 #include "services/service_command.h"
 #include "services/tls_credentials.h"
 
 namespace kvasir {
 
-// Who may call a service, and over what.
+// Who may call a service, over what, and how much.
 class AccessFlags {
  public:
   void AddTo(ServiceCommand& command);
@@ -25,7 +26,9 @@ class AccessFlags {
   void Log() const;
 
   // REQUIRES: Apply has succeeded, this outlives whoever uses them.
-  RequestGuards guards() const { return {.authenticator = authenticator_.get()}; }
+  RequestGuards guards() const {
+    return {.authenticator = authenticator_.get(), .quotas = quotas_.get()};
+  }
   std::shared_ptr<grpc::ServerCredentials> credentials() const;
 
  private:
@@ -34,8 +37,10 @@ class AccessFlags {
   std::string api_keys_;
   TlsFiles tls_;  // no certificate: plain text
   bool insecure_ = false;
+  QuotaLimits limits_;
   std::string listen_;
   std::unique_ptr<Authenticator> authenticator_;  // null: calls need no key
+  std::unique_ptr<TenantQuotas> quotas_;          // null: no limits
 };
 
 }  // namespace kvasir

@@ -46,16 +46,21 @@ absl::StatusOr<RunningCall> RunningCalls::Begin(std::string_view method,
   record->session_id = std::string(session_id);
   context.AddTrailingMetadata(kTraceparent, record->context.trace.traceparent());
   record->status = Admit(context, record->context);
-  if (record->status.ok()) {
-    const std::lock_guard lock(mutex_);
-    if (!draining_) {
-      ++running_;
-      return RunningCall(this, std::move(record));
-    }
-    record->status = MakeError(Reason::kDraining, "the server is draining: it takes no new calls");
-  }
+  if (record->status.ok()) record->status = Enter(record->context);
+  if (record->status.ok()) return RunningCall(this, std::move(record));
   Tell(*record);
   return record->status;
+}
+
+absl::Status RunningCalls::Enter(const RequestContext& request) {
+  const std::lock_guard lock(mutex_);
+  if (draining_) {
+    return MakeError(Reason::kDraining, "the server is draining: it takes no new calls");
+  }
+  absl::Status status;
+  if (guards_.quotas != nullptr) status = guards_.quotas->Begin(request.tenant, request.begun);
+  if (status.ok()) ++running_;
+  return status;
 }
 
 absl::Status RunningCalls::Admit(const grpc::CallbackServerContext& context,
@@ -84,6 +89,11 @@ void RunningCalls::Tell(RequestRecord& record) const {
 
 void RunningCalls::End(RequestRecord& record) {
   Tell(record);
+  if (guards_.quotas != nullptr) {
+    uint64_t tokens = record.generate ? record.generate->computed_tokens : 0;
+    if (record.conversion) tokens += record.conversion->tokens;
+    guards_.quotas->End(record.context.tenant, tokens, std::chrono::steady_clock::now());
+  }
   absl::AnyInvocable<void()> idle;
   {
     const std::lock_guard lock(mutex_);

@@ -11,6 +11,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "services/auth/authenticator.h"
+#include "services/auth/tenant_quotas.h"
 #include "services/metrics.h"
 #include "services/request_log.h"
 #include "services/request_record.h"
@@ -32,6 +33,7 @@ struct RequestObservers {
 // Who decides which RPCs are taken.
 struct RequestGuards {
   const Authenticator* authenticator = nullptr;  // null: all callers are the default tenant
+  TenantQuotas* quotas = nullptr;                // null: no limits
 };
 
 // One RPC, from its arrival until its status has been sent. Movable; ends exactly once.
@@ -66,7 +68,8 @@ class RunningCalls {
       : observers_(std::move(observers)), guards_(guards) {}
 
   // Takes part in the caller's trace and tells it of the RPC's own span. UNAUTHENTICATED where the
-  // guards do not know the caller; UNAVAILABLE / DRAINING once Drain has been called. `method` is a
+  // guards do not know the caller; UNAVAILABLE / DRAINING once Drain has been called;
+  // RESOURCE_EXHAUSTED / QUOTA where the tenant has had its share. `method` is a
   // literal. `session_id`: as the caller sent it.
   absl::StatusOr<RunningCall> Begin(std::string_view method, grpc::CallbackServerContext& context,
                                     std::string_view session_id = "");
@@ -81,6 +84,7 @@ class RunningCalls {
   friend class RunningCall;
   // Sets the tenant.
   absl::Status Admit(const grpc::CallbackServerContext& context, RequestContext& request) const;
+  absl::Status Enter(const RequestContext& request);
   void End(RequestRecord& record);
   void Tell(RequestRecord& record) const;
 

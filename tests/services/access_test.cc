@@ -14,6 +14,7 @@
 
 #include "kvasir/v1/model.grpc.pb.h"
 #include "kvasir/v1/tokenizer.grpc.pb.h"
+#include "services/grpc_status.h"
 #include "tests/engine/temporary_directory.h"
 #include "tests/services/program.h"
 #include "tests/services/raw_call.h"
@@ -171,6 +172,29 @@ TEST_F(AccessTest, TheNetworkIsServedOnlyWithKeysOrOnPurpose) {
                   {"KVASIR_API_KEYS=/nonexistent"});
   EXPECT_EQ(program.Wait(), 1);
   EXPECT_THAT(program.standard_error(), HasSubstr("--api-keys: /nonexistent: cannot be read"));
+}
+
+// Over two calls a minute a tenant waits, and others do not.
+TEST_F(AccessTest, QuotasAreEachTenantsOwn) {
+  std::vector<std::string> flags = Flags();
+  flags.insert(flags.end(), {"--max-requests-per-minute=2", "--log-level=error"});
+  Program program("kvasir-tokenizer", flags);
+  const auto channel = ChannelTo(program.AwaitLine("listening on "));
+  const std::string method = MethodsOf(*v1::EncodeRequest::descriptor()).front();
+  const auto call = [&](const char* key) {
+    return CallEmpty(channel, method, std::string("Bearer ") + key);
+  };
+  EXPECT_TRUE(call(kAnna).ok());
+  EXPECT_TRUE(call(kAnna).ok());
+  const grpc::Status over = call(kAnna);
+  EXPECT_EQ(over.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  const ErrorDetail detail = DetailOf(over);
+  EXPECT_EQ(detail.reason, "QUOTA");
+  EXPECT_EQ(detail.metadata.at("limit"), "2");
+  ASSERT_TRUE(detail.retry_after.has_value());
+  EXPECT_GT(*detail.retry_after, absl::Seconds(1));
+  EXPECT_LE(*detail.retry_after, absl::Seconds(31));
+  EXPECT_TRUE(call(kBob).ok());
 }
 
 TEST_F(AccessTest, TheClientShowsItsKey) {
