@@ -42,6 +42,12 @@ void AccessFlags::AddTo(ServiceCommand& command) {
       "--api-keys", api_keys_,
       "File with a line for each key that opens this service: TENANT KEY, or TENANT "
       "sha256:DIGEST; read anew when it changes. Calls carry authorization: Bearer KEY");
+  command.AddFlag("--jwt-keys", jwt_keys_,
+                  "File with a JSON Web Key Set: calls may carry tokens signed by one of its keys "
+                  "(HS256, RS256, ES256) in place of a key; read anew when it changes");
+  command.AddFlag("--jwt-audience", jwt_rules_.audience, "That tokens must be for (aud)");
+  command.AddFlag("--jwt-issuer", jwt_rules_.issuer, "That they must be of (iss); empty: any");
+  command.AddFlag("--jwt-tenant-claim", jwt_rules_.tenant_claim, "What in them names the tenant");
   command.AddFlag("--tls-cert", tls_.certificate,
                   "File with the server's certificate and those up to its authority, in PEM: TLS. "
                   "Read anew when it changes, as the next two");
@@ -54,17 +60,23 @@ void AccessFlags::AddTo(ServiceCommand& command) {
 
 absl::Status AccessFlags::Apply(const ServiceCommand& command) {
   listen_ = command.listen();
-  if (!api_keys_.empty()) {
-    auto opened = Authenticator::Open({.api_keys = api_keys_, .tell = TellOperator});
+  if (!jwt_keys_.empty() && jwt_rules_.audience.empty()) {
+    return absl::InvalidArgumentError("--jwt-audience: needed with --jwt-keys");
+  }
+  if (!api_keys_.empty() || !jwt_keys_.empty()) {
+    auto opened = Authenticator::Open({.api_keys = api_keys_,
+                                       .jwt_keys = jwt_keys_,
+                                       .jwt_rules = jwt_rules_,
+                                       .tell = TellOperator});
     if (!opened.ok()) return opened.status();
     authenticator_ = *std::move(opened);
   }
   if (limits_ != QuotaLimits()) quotas_ = std::make_unique<TenantQuotas>(limits_);
   const bool asks_who_calls = authenticator_ != nullptr || !tls_.client_ca.empty();
   if (!asks_who_calls && !insecure_ && !IsLoopback(listen_)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--listen=", listen_, " serves the network to everybody: give --api-keys or ",
-                     "--tls-client-ca, or --insecure if that is meant"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--listen=", listen_, " serves the network to everybody: give --api-keys, --jwt-keys or ",
+        "--tls-client-ca, or --insecure if that is meant"));
   }
   return CheckTls();
 }

@@ -34,7 +34,8 @@ class AccessFlags {
  private:
   absl::Status CheckTls() const;
 
-  std::string api_keys_;
+  std::string api_keys_, jwt_keys_;
+  JwtRules jwt_rules_;
   TlsFiles tls_;  // no certificate: plain text
   bool insecure_ = false;
   QuotaLimits limits_;

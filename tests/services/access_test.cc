@@ -174,6 +174,40 @@ TEST_F(AccessTest, TheNetworkIsServedOnlyWithKeysOrOnPurpose) {
   EXPECT_THAT(program.standard_error(), HasSubstr("--api-keys: /nonexistent: cannot be read"));
 }
 
+// Made like those of jwt_test; they expire in the year 5138.
+constexpr char kTokenKeys[] =
+    R"({"keys":[{"kty":"oct","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}]})";
+constexpr char kAnnasToken[] =
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbm5hIiwiYXVkIjoia3Zhc2lyIiwiZXh"
+    "wIjo5OTk5OTk5OTk5OX0.py6oyvCK_xfqfA8KjU8aR51l4MWFvF4bA4INNrXMQTM";
+
+TEST_F(AccessTest, TokensOpenToo) {
+  const std::string file = (folder_.path() / "jwks").string();
+  std::ofstream(file) << kTokenKeys;
+  {
+    Program program("kvasir-tokenizer", {"--jwt-keys=" + file});
+    EXPECT_EQ(program.Wait(), 1);
+    EXPECT_THAT(program.standard_error(), HasSubstr("--jwt-audience"));
+  }
+  std::vector<std::string> flags = Flags();
+  flags.insert(flags.end(), {"--jwt-keys=" + file, "--jwt-audience=kvasir"});
+  Program program("kvasir-tokenizer", flags);
+  const auto channel = ChannelTo(program.AwaitLine("listening on "));
+  const std::string method = MethodsOf(*v1::EncodeRequest::descriptor()).front();
+  const std::string token = std::string("Bearer ") + kAnnasToken;
+  EXPECT_TRUE(CallEmpty(channel, method, std::string("Bearer ") + kBob).ok());
+  EXPECT_TRUE(CallEmpty(channel, method, token).ok());
+  const grpc::Status cut = CallEmpty(channel, method, token.substr(0, token.size() - 2));
+  EXPECT_EQ(cut.error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_THAT(cut.error_message(), HasSubstr("the token is not"));
+  EXPECT_THAT(CallEmpty(channel, method, "Bearer the-secret-of-nobody").error_message(),
+              HasSubstr("the key is not known"));
+  program.Signal(SIGTERM);
+  program.Wait();
+  EXPECT_THAT(program.standard_error(), AllOf(HasSubstr("tenant=anna"), HasSubstr("tenant=bob"),
+                                              Not(HasSubstr(kAnnasToken))));
+}
+
 // Over two calls a minute a tenant waits, and others do not.
 TEST_F(AccessTest, QuotasAreEachTenantsOwn) {
   std::vector<std::string> flags = Flags();
