@@ -72,8 +72,9 @@ absl::Status RunningCalls::Admit(const grpc::CallbackServerContext& context,
     headers.emplace_back(header->second.data(), header->second.size());
   }
   absl::StatusOr<std::string> tenant = guards_.authenticator->TenantOf(headers);
-  if (tenant.ok()) request.tenant = *std::move(tenant);
-  return tenant.status();
+  if (!tenant.ok()) return tenant.status();
+  request.tenant = *std::move(tenant);
+  return absl::OkStatus();
 }
 
 void RunningCalls::Tell(RequestRecord& record) const {

@@ -17,6 +17,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "engine/check.h"
 
 namespace kvasir {
 namespace {
@@ -86,11 +87,9 @@ std::shared_ptr<EVP_PKEY> MakeEcKey(const std::string& x, const std::string& y) 
 std::string ToDer(std::string_view signature) {
   if (signature.size() != 2 * kCoordinate) return "";
   const Signature pair(ECDSA_SIG_new());
-  Number r = ToNumber(signature.substr(0, kCoordinate));
-  Number s = ToNumber(signature.substr(kCoordinate));
-  if (ECDSA_SIG_set0(pair.get(), r.get(), s.get()) != 1) return "";
-  r.release();
-  s.release();
+  // Both are the pair's from then on, which takes all but null.
+  KVASIR_CHECK(ECDSA_SIG_set0(pair.get(), ToNumber(signature.substr(0, kCoordinate)).release(),
+                              ToNumber(signature.substr(kCoordinate)).release()) == 1);
   unsigned char* der = nullptr;
   const int size = i2d_ECDSA_SIG(pair.get(), &der);
   std::string bytes(reinterpret_cast<const char*>(der), static_cast<size_t>(std::max(size, 0)));
@@ -186,8 +185,9 @@ absl::StatusOr<Jwks> Jwks::Parse(std::string_view json) {
   if (document.HasParseError() || !document.IsObject()) {
     return absl::InvalidArgumentError("is not a JSON object");
   }
-  const auto keys = document.FindMember("keys");
-  if (keys == document.MemberEnd() || !keys->value.IsArray()) {
+  const rapidjson::Value& root = document;
+  const auto keys = root.FindMember("keys");
+  if (keys == root.MemberEnd() || !keys->value.IsArray()) {
     return absl::InvalidArgumentError("has no array \"keys\"");
   }
   Jwks set;
