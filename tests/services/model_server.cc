@@ -177,8 +177,8 @@ ModelServer::ModelServer(EngineOptions options, RequestGuards guards) {
   if (!engine.ok()) ADD_FAILURE() << engine.status();
   KVASIR_CHECK(engine.ok());
   engine_ = *std::move(engine);
-  service_ =
-      std::make_unique<ModelService>(*engine_, RequestObservers{metrics_}, generate_metrics_, guards);
+  service_ = std::make_unique<ModelService>(*engine_, RequestObservers{metrics_}, generate_metrics_,
+                                            guards);
   auto server = Server::Start(
       {"127.0.0.1:0", v1::ModelService::service_full_name(), ModelService::kMaxMessageBytes},
       *service_);
