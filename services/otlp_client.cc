@@ -31,18 +31,25 @@ int IsOver(void* end, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   return at != 0 && SteadyNow() > at ? 1 : 0;
 }
 
+// The member of that name, if `value` is an object and has one.
+const rapidjson::Value* MemberOf(const rapidjson::Value& value, const char* name) {
+  if (!value.IsObject()) return nullptr;
+  const rapidjson::Value::ConstMemberIterator member = value.FindMember(name);
+  return member == value.MemberEnd() ? nullptr : &member->value;
+}
+
 // ExportTraceServiceResponse.partialSuccess.rejectedSpans: a number, or one in a string.
 uint64_t RejectedSpans(const std::string& answer) {
   rapidjson::Document json;
   json.Parse(answer.data(), answer.size());
-  if (json.HasParseError() || !json.IsObject()) return 0;
-  const auto partial = json.FindMember("partialSuccess");
-  if (partial == json.MemberEnd() || !partial->value.IsObject()) return 0;
-  const auto rejected = partial->value.FindMember("rejectedSpans");
-  if (rejected == partial->value.MemberEnd()) return 0;
-  if (rejected->value.IsUint64()) return rejected->value.GetUint64();
+  if (json.HasParseError()) return 0;
+  const rapidjson::Value* const partial = MemberOf(json, "partialSuccess");
+  const rapidjson::Value* const rejected =
+      partial == nullptr ? nullptr : MemberOf(*partial, "rejectedSpans");
+  if (rejected == nullptr) return 0;
+  if (rejected->IsUint64()) return rejected->GetUint64();
   uint64_t number = 0;
-  if (!rejected->value.IsString() || !absl::SimpleAtoi(rejected->value.GetString(), &number)) {
+  if (!rejected->IsString() || !absl::SimpleAtoi(rejected->GetString(), &number)) {
     return 0;
   }
   return number;

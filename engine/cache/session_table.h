@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -61,7 +62,7 @@ class SessionTable {
   std::list<Session*>& ListOf(const Session& session) { return session.bare ? bare_ : evictable_; }
 
   KvCache& cache_;
-  std::map<std::string, std::unique_ptr<Session>> sessions_;
+  std::map<std::string_view, std::unique_ptr<Session>> sessions_;  // by their own ids
   // Those that no running call uses, least recently used first. Whom Evict has found without blocks
   // is bare, and gets some only once it is pinned: it is not looked at again, since there may be
   // very many of them.

@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "tests/services/model_server.h"
 
 namespace kvasir {
@@ -77,7 +78,7 @@ TEST_F(SessionsRpcTest, CreatedAsAsked) {
   (*sampling.mutable_logit_bias())[3] = -1.0f;
 
   v1::Session created;
-  const auto before = TimeUtil::GetCurrentTime();
+  const absl::Time before = absl::Now();
   ASSERT_TRUE(Create(stub(), request, &created).ok());
   const v1::Session session = GetIt("A.b_c-1");
   EXPECT_EQ(session.SerializeAsString().size(), created.SerializeAsString().size());
@@ -85,8 +86,10 @@ TEST_F(SessionsRpcTest, CreatedAsAsked) {
   EXPECT_EQ(session.length(), 7);
   EXPECT_EQ(session.cached_tokens(), 0);
   EXPECT_FALSE(session.busy());
-  EXPECT_GE(session.create_time(), before);
-  EXPECT_LE(session.create_time(), TimeUtil::GetCurrentTime() + TimeUtil::SecondsToDuration(1));
+  const absl::Time create_time =
+      absl::FromUnixNanos(TimeUtil::TimestampToNanoseconds(session.create_time()));
+  EXPECT_GE(create_time, before - absl::Microseconds(1));
+  EXPECT_LE(create_time, absl::Now());
   EXPECT_EQ(session.expire_time() - session.last_use_time(), request.ttl());
   EXPECT_EQ(session.parent_session_id(), "");
   EXPECT_THAT(session.labels(), SizeIs(2));

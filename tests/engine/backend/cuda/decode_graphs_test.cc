@@ -13,8 +13,8 @@
 #include "engine/model/qwen3.h"
 #include "gmock/gmock.h"
 #include "tests/engine/backend/cuda/device_testing.h"
-#include "tests/engine/random_weights.h"
 #include "tests/engine/backend/graph_switch.h"
+#include "tests/engine/random_weights.h"
 
 #if defined(KVASIR_SIMT)
 #include <simt.h>
