@@ -144,6 +144,26 @@ void Engine::Core::EndAll() {
 
 // --- the public face: everything is posted ------------------------------------------------------
 
+namespace {
+
+// Answers as a tenant is to read them: where we speak of keys, it does of ids.
+absl::AnyInvocable<void(absl::Status)> AnswerTo(std::string tenant,
+                                                absl::AnyInvocable<void(absl::Status)> done) {
+  return [tenant = std::move(tenant), done = std::move(done)](const absl::Status& answer) mutable {
+    done(InIdsOf(tenant, answer));
+  };
+}
+
+template <typename T>
+Engine::Callback<T> AnswerTo(std::string tenant, Engine::Callback<T> done) {
+  return [tenant = std::move(tenant), done = std::move(done)](absl::StatusOr<T> answer) mutable {
+    if (!answer.ok()) answer = InIdsOf(tenant, answer.status());
+    done(std::move(answer));
+  };
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
   absl::StatusOr<std::unique_ptr<Core::Model>> model = Core::Load(options);
   if (!model.ok()) return model.status();
@@ -173,50 +193,59 @@ void Engine::Resume(CallId) {
 }
 
 void Engine::CreateSession(CreateSessionRequest request, Callback<SessionInfo> done) {
+  done = AnswerTo(request.tenant, std::move(done));
   core_->Post([core = core_.get(), request = std::move(request), done = std::move(done)]() mutable {
     core->CreateSession(std::move(request), std::move(done));
   });
 }
 
-void Engine::GetSession(std::string session_id, Callback<SessionInfo> done) {
-  core_->Post([core = core_.get(), id = std::move(session_id), done = std::move(done)]() mutable {
-    core->GetSession(id, std::move(done));
-  });
+void Engine::GetSession(std::string tenant, std::string session_id, Callback<SessionInfo> done) {
+  done = AnswerTo(tenant, std::move(done));
+  core_->Post(
+      [core = core_.get(), tenant = std::move(tenant), id = std::move(session_id),
+       done = std::move(done)]() mutable { core->GetSession(tenant, id, std::move(done)); });
 }
 
 void Engine::ListSessions(ListSessionsRequest request, Callback<SessionPage> done) {
+  done = AnswerTo(request.tenant, std::move(done));
   core_->Post([core = core_.get(), request = std::move(request), done = std::move(done)]() mutable {
     core->ListSessions(request, std::move(done));
   });
 }
 
-void Engine::ForkSession(std::string session_id, std::string new_session_id,
+void Engine::ForkSession(std::string tenant, std::string session_id, std::string new_session_id,
                          std::optional<uint64_t> length, Callback<SessionInfo> done) {
-  core_->Post([core = core_.get(), id = std::move(session_id), new_id = std::move(new_session_id),
-               length, done = std::move(done)]() mutable {
-    core->ForkSession(id, std::move(new_id), length, std::move(done));
+  done = AnswerTo(tenant, std::move(done));
+  core_->Post([core = core_.get(), tenant = std::move(tenant), id = std::move(session_id),
+               new_id = std::move(new_session_id), length, done = std::move(done)]() mutable {
+    core->ForkSession(tenant, id, new_id, length, std::move(done));
   });
 }
 
-void Engine::TruncateSession(std::string session_id, uint64_t length,
+void Engine::TruncateSession(std::string tenant, std::string session_id, uint64_t length,
                              std::optional<uint64_t> expected_length, Callback<SessionInfo> done) {
-  core_->Post([core = core_.get(), id = std::move(session_id), length, expected_length,
-               done = std::move(done)]() mutable {
-    core->TruncateSession(id, length, expected_length, std::move(done));
+  done = AnswerTo(tenant, std::move(done));
+  core_->Post([core = core_.get(), tenant = std::move(tenant), id = std::move(session_id), length,
+               expected_length, done = std::move(done)]() mutable {
+    core->TruncateSession(tenant, id, length, expected_length, std::move(done));
   });
 }
 
-void Engine::DeleteSession(std::string session_id, absl::AnyInvocable<void(absl::Status)> done) {
-  core_->Post([core = core_.get(), id = std::move(session_id), done = std::move(done)]() mutable {
-    core->DeleteSession(id, std::move(done));
-  });
-}
-
-void Engine::ReadSession(std::string session_id, uint64_t offset, Callback<std::vector<int>> done) {
+void Engine::DeleteSession(std::string tenant, std::string session_id,
+                           absl::AnyInvocable<void(absl::Status)> done) {
+  done = AnswerTo(tenant, std::move(done));
   core_->Post(
-      [core = core_.get(), id = std::move(session_id), offset, done = std::move(done)]() mutable {
-        core->ReadSession(id, offset, std::move(done));
-      });
+      [core = core_.get(), tenant = std::move(tenant), id = std::move(session_id),
+       done = std::move(done)]() mutable { core->DeleteSession(tenant, id, std::move(done)); });
+}
+
+void Engine::ReadSession(std::string tenant, std::string session_id, uint64_t offset,
+                         Callback<std::vector<int>> done) {
+  done = AnswerTo(tenant, std::move(done));
+  core_->Post([core = core_.get(), tenant = std::move(tenant), id = std::move(session_id), offset,
+               done = std::move(done)]() mutable {
+    core->ReadSession(tenant, id, offset, std::move(done));
+  });
 }
 
 void Engine::DropIdleBlocks(absl::AnyInvocable<void()> done) {

@@ -70,14 +70,16 @@ class Engine::Core {
 
   // --- sessions (core_sessions.cc) --------------------------------------------------------------
   void CreateSession(CreateSessionRequest request, Callback<SessionInfo> done);
-  void GetSession(const std::string& id, Callback<SessionInfo> done);
+  void GetSession(const std::string& tenant, const std::string& id, Callback<SessionInfo> done);
   void ListSessions(const ListSessionsRequest& request, Callback<SessionPage> done);
-  void ForkSession(const std::string& id, std::string new_id, std::optional<uint64_t> length,
-                   Callback<SessionInfo> done);
-  void TruncateSession(const std::string& id, uint64_t length,
+  void ForkSession(const std::string& tenant, const std::string& id, const std::string& new_id,
+                   std::optional<uint64_t> length, Callback<SessionInfo> done);
+  void TruncateSession(const std::string& tenant, const std::string& id, uint64_t length,
                        std::optional<uint64_t> expected_length, Callback<SessionInfo> done);
-  void DeleteSession(const std::string& id, absl::AnyInvocable<void(absl::Status)> done);
-  void ReadSession(const std::string& id, uint64_t offset, Callback<std::vector<int>> done);
+  void DeleteSession(const std::string& tenant, const std::string& id,
+                     absl::AnyInvocable<void(absl::Status)> done);
+  void ReadSession(const std::string& tenant, const std::string& id, uint64_t offset,
+                   Callback<std::vector<int>> done);
   void DropIdleBlocks();
 
  private:
@@ -151,9 +153,11 @@ class Engine::Core {
   // --- sessions ---------------------------------------------------------------------------------
   absl::Status CheckCreate(const CreateSessionRequest& request) const;
   void AddSession(std::unique_ptr<Session> session, Callback<SessionInfo> done);
-  std::unique_ptr<Session> MakeFork(const SessionView& source, std::string id, size_t length);
+  std::unique_ptr<Session> MakeFork(const SessionView& source, std::string key, size_t length);
   void Truncate(Session& session, size_t length, Callback<SessionInfo> done);
-  std::string NewSessionId(std::string wanted);
+  void Delete(const std::string& key, absl::AnyInvocable<void(absl::Status)> done);
+  // A key; of a new id where none is wanted.
+  std::string NewKey(const std::string& tenant, const std::string& wanted);
   absl::Status CheckIds(std::string_view field, const std::vector<int>& ids) const;
   uint64_t DrawSeed() { return (uint64_t{random_()} << 32) | random_(); }
 
@@ -207,6 +211,11 @@ class Engine::Core {
 
 // "[A-Za-z0-9._-]{1,128}", or INVALID_FIELD naming `field`.
 absl::Status CheckSessionId(std::string_view field, std::string_view id);
+// The same of a tenant's session; its key.
+absl::StatusOr<std::string> KeyOf(const std::string& tenant, std::string_view field,
+                                  const std::string& id);
+// An error as its tenant is to read it: where we speak of keys, it does of ids.
+absl::Status InIdsOf(const std::string& tenant, const absl::Status& error);
 absl::Status SessionBusy(const Session& session);
 absl::Status LengthMismatch(uint64_t expected, const Session& session);
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "engine/cache/session_key.h"
 #include "engine/check.h"
 #include "engine/core.h"
 #include "engine/error.h"
@@ -41,6 +42,7 @@ void Engine::Core::StartCall(CallId id, GenerateRequest request, std::shared_ptr
     Open(call, nullptr);
     return;
   }
+  call.request.session_id = SessionKey(call.request.tenant, call.request.session_id);
   sessions_.Own(call.request.session_id, [this, id](const absl::StatusOr<Session*>& found) {
     const auto it = calls_.find(id);
     if (it != calls_.end()) Open(*it->second, found);  // else cancelled meanwhile
@@ -55,7 +57,7 @@ void Engine::Core::Open(Call& call, const absl::StatusOr<Session*>& found) {
     Begin(call);
     return;
   }
-  call.sink->OnError(status);
+  call.sink->OnError(InIdsOf(call.request.tenant, status));
   calls_.erase(call.id);
 }
 
@@ -96,9 +98,6 @@ absl::Status Engine::Core::OpenSession(Call& call, const absl::StatusOr<Session*
   const bool missing = DetailOf(found.status()).reason == NameOf(Reason::kSessionNotFound);
   if (!found.ok() && !(missing && request.create_if_missing)) return found.status();
   Session* session = found.ok() ? *found : nullptr;
-  if (session != nullptr && session->tenant != request.tenant) {
-    return SessionNotFound(request.session_id);
-  }
   if (session == nullptr) {
     fresh = std::make_unique<Session>();
     session = fresh.get();
@@ -221,7 +220,8 @@ void Engine::Core::LimitByQuota(Call& call) {
 
 GenerateStarted Engine::Core::StartedOf(const Call& call) const {
   const Session& session = *call.session;
-  GenerateStarted started = {session.id, call.base_length, call.cached_tokens, call.params.seed};
+  GenerateStarted started = {std::string(IdOfKey(session.id)), call.base_length, call.cached_tokens,
+                             call.params.seed};
   if (call.one_shot == nullptr && !call.created_session) {
     started.session_age = call.arrived - session.create_time;
     started.session_idle = call.arrived - session.last_use_time;
@@ -263,7 +263,7 @@ void Engine::Core::Fail(Call& call, const absl::Status& status) {
   if (call.settling) return;
   call.error = status;
   if (call.session == nullptr) {  // the store is being asked for it
-    call.sink->OnError(status);
+    call.sink->OnError(InIdsOf(call.request.tenant, status));
     calls_.erase(call.id);
     return;
   }

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "engine/cache/session_key.h"
 #include "engine/core.h"
 #include "engine/error.h"
 
@@ -47,14 +48,14 @@ absl::Status PastTheEnd(std::string_view field, uint64_t value, size_t length) {
 
 SessionInfo InfoOf(const SessionView& view) {
   const SessionMetadata& session = *view.metadata;
-  return {.session_id = session.id,
+  return {.session_id = std::string(IdOfKey(session.id)),
           .length = view.length,
           .cached_tokens = view.cached,
           .busy = view.busy,
           .create_time = session.create_time,
           .last_use_time = session.last_use_time,
           .expire_time = ExpireTime(session),
-          .parent_session_id = session.parent_id,
+          .parent_session_id = std::string(IdOfKey(session.parent_id)),
           .labels = session.labels,
           .sampling = session.sampling,
           .last_request_id = session.last_request_id,
@@ -77,6 +78,17 @@ absl::Status CheckSessionId(std::string_view field, std::string_view id) {
                    absl::StrCat(std::string(field), ": '", shown, "' (", id.size(),
                                 " bytes) is not of the form [A-Za-z0-9._-]{1,128}"),
                    {{"field", std::string(field)}});
+}
+
+absl::StatusOr<std::string> KeyOf(const std::string& tenant, std::string_view field,
+                                  const std::string& id) {
+  if (absl::Status form = CheckSessionId(field, id); !form.ok()) return form;
+  return SessionKey(tenant, id);
+}
+
+absl::Status InIdsOf(const std::string& tenant, const absl::Status& error) {
+  if (error.ok() || tenant.empty()) return error;
+  return Reworded(error, SessionKey(tenant, ""), "");
 }
 
 absl::Status SessionBusy(const Session& session) {
@@ -103,11 +115,10 @@ absl::Status Engine::Core::CheckIds(std::string_view field, const std::vector<in
   return absl::OkStatus();
 }
 
-std::string Engine::Core::NewSessionId(std::string wanted) {
-  if (wanted.empty()) {
-    return absl::StrFormat("%08x%08x%08x%08x", random_(), random_(), random_(), random_());
-  }
-  return wanted;
+std::string Engine::Core::NewKey(const std::string& tenant, const std::string& wanted) {
+  if (!wanted.empty()) return SessionKey(tenant, wanted);
+  return SessionKey(
+      tenant, absl::StrFormat("%08x%08x%08x%08x", random_(), random_(), random_(), random_()));
 }
 
 absl::Status Engine::Core::CheckCreate(const CreateSessionRequest& request) const {
@@ -144,7 +155,7 @@ void Engine::Core::CreateSession(CreateSessionRequest request, Callback<SessionI
     return;
   }
   auto session = std::make_unique<Session>();
-  session->id = NewSessionId(std::move(request.session_id));
+  session->id = NewKey(request.tenant, request.session_id);
   session->tenant = std::move(request.tenant);
   session->tokens = std::move(request.initial_ids);
   session->committed = session->tokens.size();
@@ -168,18 +179,21 @@ void Engine::Core::AddSession(std::unique_ptr<Session> session, Callback<Session
                    });
 }
 
-void Engine::Core::GetSession(const std::string& id, Callback<SessionInfo> done) {
-  if (const absl::Status form = CheckSessionId("session_id", id); !form.ok()) {
-    done(form);
+void Engine::Core::GetSession(const std::string& tenant, const std::string& id,
+                              Callback<SessionInfo> done) {
+  const absl::StatusOr<std::string> key = KeyOf(tenant, "session_id", id);
+  if (!key.ok()) {
+    done(key.status());
     return;
   }
-  sessions_.Describe(id, [done = std::move(done)](const absl::StatusOr<SessionView>& seen) mutable {
-    if (seen.ok()) {
-      done(InfoOf(*seen));
-    } else {
-      done(seen.status());
-    }
-  });
+  sessions_.Describe(*key,
+                     [done = std::move(done)](const absl::StatusOr<SessionView>& seen) mutable {
+                       if (seen.ok()) {
+                         done(InfoOf(*seen));
+                       } else {
+                         done(seen.status());
+                       }
+                     });
 }
 
 void Engine::Core::ListSessions(const ListSessionsRequest& request, Callback<SessionPage> done) {
@@ -198,13 +212,14 @@ void Engine::Core::ListSessions(const ListSessionsRequest& request, Callback<Ses
   }
   const size_t count = request.page_size == 0 ? kDefaultPage : request.page_size;
   sessions_.List(
-      request.page_token, count, request.labels,
+      SessionKey(request.tenant, request.page_token), EndOfKeys(request.tenant), count,
+      request.labels,
       [done = std::move(done)](const absl::StatusOr<StoredSessions::Page>& listed) mutable {
         if (!listed.ok()) {
           done(listed.status());
           return;
         }
-        SessionPage page = {.next_page_token = listed->next};
+        SessionPage page = {.next_page_token = std::string(IdOfKey(listed->next))};
         for (const SessionView& session : listed->sessions) {
           page.sessions.push_back(InfoOf(session));
         }
@@ -212,16 +227,20 @@ void Engine::Core::ListSessions(const ListSessionsRequest& request, Callback<Ses
       });
 }
 
-void Engine::Core::ForkSession(const std::string& id, std::string new_id,
-                               std::optional<uint64_t> length, Callback<SessionInfo> done) {
-  absl::Status form = CheckSessionId("session_id", id);
-  if (form.ok() && !new_id.empty()) form = CheckSessionId("new_session_id", new_id);
-  if (!form.ok()) {
-    done(form);
+void Engine::Core::ForkSession(const std::string& tenant, const std::string& id,
+                               const std::string& new_id, std::optional<uint64_t> length,
+                               Callback<SessionInfo> done) {
+  absl::StatusOr<std::string> key = KeyOf(tenant, "session_id", id);
+  if (key.ok() && !new_id.empty()) {
+    const absl::Status form = CheckSessionId("new_session_id", new_id);
+    if (!form.ok()) key = form;
+  }
+  if (!key.ok()) {
+    done(key.status());
     return;
   }
-  sessions_.Read(id, [this, new_id = std::move(new_id), length,
-                      done = std::move(done)](const absl::StatusOr<SessionView>& source) mutable {
+  sessions_.Read(*key, [this, new_key = NewKey(tenant, new_id), length,
+                        done = std::move(done)](const absl::StatusOr<SessionView>& source) mutable {
     if (!source.ok()) {
       done(source.status());
       return;
@@ -231,15 +250,15 @@ void Engine::Core::ForkSession(const std::string& id, std::string new_id,
       done(PastTheEnd("length", kept, source->length));
       return;
     }
-    AddSession(MakeFork(*source, NewSessionId(std::move(new_id)), kept), std::move(done));
+    AddSession(MakeFork(*source, std::move(new_key), kept), std::move(done));
   });
 }
 
-std::unique_ptr<Session> Engine::Core::MakeFork(const SessionView& source, std::string id,
+std::unique_ptr<Session> Engine::Core::MakeFork(const SessionView& source, std::string key,
                                                 size_t length) {
   const SessionMetadata& origin = *source.metadata;
   auto fork = std::make_unique<Session>();
-  fork->id = std::move(id);
+  fork->id = std::move(key);
   fork->tokens.assign(source.tokens.begin(),
                       source.tokens.begin() + static_cast<ptrdiff_t>(length));
   fork->committed = length;
@@ -258,15 +277,16 @@ std::unique_ptr<Session> Engine::Core::MakeFork(const SessionView& source, std::
   return fork;
 }
 
-void Engine::Core::TruncateSession(const std::string& id, uint64_t length,
-                                   std::optional<uint64_t> expected_length,
+void Engine::Core::TruncateSession(const std::string& tenant, const std::string& id,
+                                   uint64_t length, std::optional<uint64_t> expected_length,
                                    Callback<SessionInfo> done) {
-  if (const absl::Status form = CheckSessionId("session_id", id); !form.ok()) {
-    done(form);
+  const absl::StatusOr<std::string> key = KeyOf(tenant, "session_id", id);
+  if (!key.ok()) {
+    done(key.status());
     return;
   }
-  sessions_.Own(id, [this, length, expected_length,
-                     done = std::move(done)](const absl::StatusOr<Session*>& found) mutable {
+  sessions_.Own(*key, [this, length, expected_length,
+                       done = std::move(done)](const absl::StatusOr<Session*>& found) mutable {
     if (!found.ok()) {
       done(found.status());
       return;
@@ -320,39 +340,45 @@ void Engine::Core::Truncate(Session& session, size_t length, Callback<SessionInf
       });
 }
 
-void Engine::Core::DeleteSession(const std::string& id,
+void Engine::Core::DeleteSession(const std::string& tenant, const std::string& id,
                                  absl::AnyInvocable<void(absl::Status)> done) {
-  if (const absl::Status form = CheckSessionId("session_id", id); !form.ok()) {
-    done(form);
-    return;
+  const absl::StatusOr<std::string> key = KeyOf(tenant, "session_id", id);
+  if (key.ok()) {
+    Delete(*key, std::move(done));
+  } else {
+    done(key.status());
   }
-  Session* session = table_.Find(id);
+}
+
+void Engine::Core::Delete(const std::string& key, absl::AnyInvocable<void(absl::Status)> done) {
+  Session* session = table_.Find(key);
   if (session != nullptr && session->busy) {
     if (Call* call = CallOn(*session)) {
-      Fail(*call, absl::CancelledError(absl::StrCat("session '", id, "' was deleted")));
+      Fail(*call, absl::CancelledError(absl::StrCat("session '", key, "' was deleted")));
     }
-    session = table_.Find(id);
+    session = table_.Find(key);
     if (session == nullptr) {  // its cancelled call had created it
       done(absl::OkStatus());
       return;
     }
     if (session->busy) {  // something is on its way to the store
-      waiting_[id].push_back(
-          [this, id, done = std::move(done)]() mutable { DeleteSession(id, std::move(done)); });
+      waiting_[key].push_back(
+          [this, key, done = std::move(done)]() mutable { Delete(key, std::move(done)); });
       return;
     }
   }
   sessions_.Delete(
-      id, [done = std::move(done)](const absl::Status& deleted) mutable { done(deleted); });
+      key, [done = std::move(done)](const absl::Status& deleted) mutable { done(deleted); });
 }
 
-void Engine::Core::ReadSession(const std::string& id, uint64_t offset,
+void Engine::Core::ReadSession(const std::string& tenant, const std::string& id, uint64_t offset,
                                Callback<std::vector<int>> done) {
-  if (const absl::Status form = CheckSessionId("session_id", id); !form.ok()) {
-    done(form);
+  const absl::StatusOr<std::string> key = KeyOf(tenant, "session_id", id);
+  if (!key.ok()) {
+    done(key.status());
     return;
   }
-  sessions_.Read(id,
+  sessions_.Read(*key,
                  [offset, done = std::move(done)](const absl::StatusOr<SessionView>& seen) mutable {
                    if (!seen.ok()) {
                      done(seen.status());

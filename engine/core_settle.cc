@@ -100,7 +100,7 @@ void Engine::Core::Answer(Call& call, const absl::Status& saved) {
   if (call.error.ok()) {
     call.sink->OnComplete(call.complete);
   } else {
-    call.sink->OnError(call.error);
+    call.sink->OnError(InIdsOf(call.request.tenant, call.error));
   }
   Forget(call);
   WakeWaiting(id);

@@ -101,7 +101,7 @@ struct SessionInfo {
 
 struct CreateSessionRequest {
   std::string session_id;  // empty: 128 random bits
-  std::string tenant;      // prefixes are shared within it only
+  std::string tenant;      // whose it is; prefixes are shared within it only
   std::vector<int> initial_ids;
   std::optional<absl::Duration> ttl;
   std::map<std::string, std::string> labels;
@@ -109,6 +109,7 @@ struct CreateSessionRequest {
 };
 
 struct ListSessionsRequest {
+  std::string tenant;
   uint32_t page_size = 0;  // 0: 100; at most 1,000
   std::string page_token;
   std::map<std::string, std::string> labels;
@@ -188,17 +189,20 @@ class Engine {
   // The sink has room again.
   void Resume(CallId call);
 
+  // Ids are each tenant's own: what is another tenant's is not there, and takes no name away.
   void CreateSession(CreateSessionRequest request, Callback<SessionInfo> done);
-  void GetSession(std::string session_id, Callback<SessionInfo> done);
+  void GetSession(std::string tenant, std::string session_id, Callback<SessionInfo> done);
   void ListSessions(ListSessionsRequest request, Callback<SessionPage> done);
-  void ForkSession(std::string session_id, std::string new_session_id,
+  void ForkSession(std::string tenant, std::string session_id, std::string new_session_id,
                    std::optional<uint64_t> length, Callback<SessionInfo> done);
-  void TruncateSession(std::string session_id, uint64_t length,
+  void TruncateSession(std::string tenant, std::string session_id, uint64_t length,
                        std::optional<uint64_t> expected_length, Callback<SessionInfo> done);
   // Cancels a running call first.
-  void DeleteSession(std::string session_id, absl::AnyInvocable<void(absl::Status)> done);
+  void DeleteSession(std::string tenant, std::string session_id,
+                     absl::AnyInvocable<void(absl::Status)> done);
   // The ids from `offset` on. Past the end: OUT_OF_RANGE.
-  void ReadSession(std::string session_id, uint64_t offset, Callback<std::vector<int>> done);
+  void ReadSession(std::string tenant, std::string session_id, uint64_t offset,
+                   Callback<std::vector<int>> done);
 
   const ModelInfo& model_info() const;
   EngineStats stats() const;

@@ -4,6 +4,7 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_replace.h"
 
 namespace kvasir {
 namespace {
@@ -94,6 +95,18 @@ absl::Status MakeError(Reason reason, std::string_view message,
     status.SetPayload(std::string(kMetadataUrl) + key, absl::Cord(value));
   }
   return status;
+}
+
+absl::Status Reworded(const absl::Status& status, std::string_view from, std::string_view to) {
+  const auto reword = [&](absl::string_view text) {
+    return absl::StrReplaceAll(text, {{absl::string_view(from.data(), from.size()),
+                                       absl::string_view(to.data(), to.size())}});
+  };
+  absl::Status reworded(status.code(), reword(status.message()));
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
+    reworded.SetPayload(url, absl::Cord(reword(std::string(payload))));
+  });
+  return reworded;
 }
 
 ErrorDetail DetailOf(const absl::Status& status) {

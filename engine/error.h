@@ -44,6 +44,9 @@ absl::Status MakeError(Reason reason, std::string_view message,
                        std::map<std::string, std::string> metadata = {},
                        std::optional<absl::Duration> retry_after = std::nullopt);
 
+// The same error with `to` for every `from` in message and metadata. REQUIRES: !from.empty().
+absl::Status Reworded(const absl::Status& status, std::string_view from, std::string_view to);
+
 // The detail of a status that MakeError made; an empty reason where there is none.
 ErrorDetail DetailOf(const absl::Status& status);
 

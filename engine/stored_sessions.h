@@ -60,7 +60,7 @@ class StoredSessions {
     std::string next;
   };
   using Listed = absl::AnyInvocable<void(absl::StatusOr<Page>)>;
-  void List(const std::string& after, size_t count,
+  void List(const std::string& after, const std::string& before, size_t count,
             const std::map<std::string, std::string>& labels, Listed listed);
 
   // Puts a new session into the store, then into the table, in the place of an expired one.

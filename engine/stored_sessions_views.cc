@@ -88,21 +88,21 @@ SessionView StoredSessions::ViewOfStored(const SessionRecord& record,
   return view;
 }
 
-void StoredSessions::List(const std::string& after, size_t count,
+void StoredSessions::List(const std::string& after, const std::string& before, size_t count,
                           const std::map<std::string, std::string>& labels, Listed listed) {
   if (const absl::Status open = CheckOpen(); !open.ok()) {
     listed(open);
     return;
   }
   if (!has_store_) {
-    const SessionTable::Page found = table_.List(after, count, labels);
+    const SessionTable::Page found = table_.List(after, before, count, labels);
     Page page = {.next = found.next};
     for (const Session* session : found.sessions) page.sessions.push_back(ViewOf(*session));
     listed(std::move(page));
     return;
   }
   journal_->List(
-      after, count, labels,
+      after, before, count, labels,
       [this, listed = std::move(listed)](absl::StatusOr<SessionStore::Page> found) mutable {
         if (!found.ok()) {
           listed(found.status());
@@ -145,21 +145,22 @@ void StoredSessions::Forget(const Session& session) {
 // What is written while a page is on its way here is in it, or is told later: both come in the
 // order in which they happened.
 void StoredSessions::CountUsage(const std::string& after) {
-  journal_->List(after, kCountedAtOnce, {}, [this](const absl::StatusOr<SessionStore::Page>& page) {
-    if (!page.ok()) {
-      usage_.GiveUpCount();
-      return;
-    }
-    for (const SessionRecord& record : page->records) {
-      usage_.Count(record.metadata.tenant, static_cast<int64_t>(record.length));
-    }
-    if (page->next.empty()) {
-      usage_.EndCount();
-    } else if (journal_ != nullptr) {
-      usage_.HaveCountedTo(page->next);
-      CountUsage(page->next);
-    }
-  });
+  journal_->List(after, "", kCountedAtOnce, {},
+                 [this](const absl::StatusOr<SessionStore::Page>& page) {
+                   if (!page.ok()) {
+                     usage_.GiveUpCount();
+                     return;
+                   }
+                   for (const SessionRecord& record : page->records) {
+                     usage_.Count(record.metadata.tenant, static_cast<int64_t>(record.length));
+                   }
+                   if (page->next.empty()) {
+                     usage_.EndCount();
+                   } else if (journal_ != nullptr) {
+                     usage_.HaveCountedTo(page->next);
+                     CountUsage(page->next);
+                   }
+                 });
 }
 
 absl::Time StoredSessions::Sweep(absl::Time now) {

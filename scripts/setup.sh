@@ -30,6 +30,7 @@ TEST_PACKAGES=(
   clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
   tmux                 # the terminal that the client is tried in
   redis-server haproxy # what sessions are kept in and routed by
+  openssl              # which makes certificates
   prometheus           # and promtool: what scrapes the services
 )
 BENCH_PACKAGES=(python3 python3-venv python3-dev libdnnl-dev ocl-icd-opencl-dev)

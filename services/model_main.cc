@@ -27,8 +27,8 @@ constexpr char kExamples[] =
     "      serves the embedded model\n"
     "  kvasir-model --model=/models/Qwen3-4B-Instruct-2507 --kv-memory=8GiB\n"
     "      serves a checkpoint, with so much memory for conversations\n"
-    "  KVASIR_THREADS=8 kvasir-model --listen=0.0.0.0:50052 --metrics=0.0.0.0:9465\n"
-    "      serves the network, with 8 threads";
+    "  kvasir-model --listen=0.0.0.0:50052 --metrics=0.0.0.0:9465 --api-keys=FILE\n"
+    "      serves the network, to whoever has a key";
 
 struct ModelFlags {
   std::string dtype = "auto";
@@ -152,7 +152,12 @@ int Main(int argc, char** argv) {
                           .metrics = "127.0.0.1:9465"});
   ModelFlags flags;
   AddModelFlags(command, flags);
+  AccessFlags access;
+  access.AddTo(command);
   if (const std::optional<int> code = command.Parse(argc, argv)) return *code;
+  if (absl::Status opened = access.Apply(command); !opened.ok()) {
+    return command.Fail(std::string(opened.message()));
+  }
 
   const absl::StatusOr<std::unique_ptr<Telemetry>> telemetry = Telemetry::Start(command);
   if (!telemetry.ok()) return command.Fail(std::string(telemetry.status().message()));
@@ -171,14 +176,14 @@ int Main(int argc, char** argv) {
       [&step_metrics](const StepReport& step) { step_metrics.Record(step); });
   GenerateMetrics generate_metrics(registry, info.model_name);
   const char* name = v1::ModelService::service_full_name();
-  ModelService service(**engine, (*telemetry)->ObserversOf(name, info.model_name),
-                       generate_metrics);
+  ModelService service(**engine, (*telemetry)->ObserversOf(name, info.model_name), generate_metrics,
+                       access.guards());
   MetricsEndpoint::Service operations = {
       .metrics = (*telemetry)->metrics(),
       .healthy = [&] { return CheckMoves(**engine, absl::Seconds(flags.watchdog)); },
       .ready = [&] { return flags.sessions.Reachable(); }};
   operations.metrics.push_back(std::make_shared<EngineMetrics>(**engine));
-  return Serve(command,
+  return Serve(command, access,
                {service, name, service.calls(), ModelService::kMaxMessageBytes,
                 (*telemetry)->endpoint(), std::move(operations)},
                signals);

@@ -60,7 +60,8 @@ grpc::ServerUnaryReactor* ModelService::GetSession(grpc::CallbackServerContext* 
                                                    v1::GetSessionResponse* response) {
   auto running = calls_.Begin("GetSession", *context, request->session_id());
   return UnaryCall::Begin(std::move(running), [&](UnaryCall* call) {
-    engine_.GetSession(request->session_id(), AnswerWith(call, response->mutable_session()));
+    engine_.GetSession(call->context().tenant, request->session_id(),
+                       AnswerWith(call, response->mutable_session()));
   });
 }
 
@@ -68,7 +69,9 @@ grpc::ServerUnaryReactor* ModelService::ListSessions(grpc::CallbackServerContext
                                                      const v1::ListSessionsRequest* request,
                                                      v1::ListSessionsResponse* response) {
   return UnaryCall::Begin(calls_.Begin("ListSessions", *context), [&](UnaryCall* call) {
-    engine_.ListSessions(FromProto(*request), [call, response](absl::StatusOr<SessionPage> page) {
+    ListSessionsRequest asked = FromProto(*request);
+    asked.tenant = call->context().tenant;
+    engine_.ListSessions(std::move(asked), [call, response](absl::StatusOr<SessionPage> page) {
       if (page.ok()) {
         for (const SessionInfo& session : page->sessions) {
           *response->add_sessions() = ToProto(session);
@@ -87,8 +90,8 @@ grpc::ServerUnaryReactor* ModelService::ForkSession(grpc::CallbackServerContext*
   return UnaryCall::Begin(std::move(running), [&](UnaryCall* call) {
     std::optional<uint64_t> length;
     if (request->has_length()) length = request->length();
-    engine_.ForkSession(request->session_id(), request->new_session_id(), length,
-                        AnswerWith(call, response->mutable_session()));
+    engine_.ForkSession(call->context().tenant, request->session_id(), request->new_session_id(),
+                        length, AnswerWith(call, response->mutable_session()));
   });
 }
 
@@ -104,8 +107,8 @@ grpc::ServerUnaryReactor* ModelService::TruncateSession(grpc::CallbackServerCont
     }
     std::optional<uint64_t> expected_length;
     if (request->has_expected_length()) expected_length = request->expected_length();
-    engine_.TruncateSession(request->session_id(), request->length(), expected_length,
-                            AnswerWith(call, response->mutable_session()));
+    engine_.TruncateSession(call->context().tenant, request->session_id(), request->length(),
+                            expected_length, AnswerWith(call, response->mutable_session()));
   });
 }
 
@@ -114,7 +117,7 @@ grpc::ServerUnaryReactor* ModelService::DeleteSession(grpc::CallbackServerContex
                                                       v1::DeleteSessionResponse*) {
   auto running = calls_.Begin("DeleteSession", *context, request->session_id());
   return UnaryCall::Begin(std::move(running), [&](UnaryCall* call) {
-    engine_.DeleteSession(request->session_id(),
+    engine_.DeleteSession(call->context().tenant, request->session_id(),
                           [call](const absl::Status& status) { call->Finish(status); });
   });
 }

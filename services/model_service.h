@@ -14,8 +14,9 @@ class ModelService final : public v1::ModelService::CallbackService {
   static constexpr int kMaxMessageBytes = 16 << 20;
 
   // REQUIRES: all outlive the server that this is registered with.
-  ModelService(Engine& engine, RequestObservers observers, GenerateMetrics& metrics)
-      : engine_(engine), metrics_(metrics), calls_(std::move(observers)) {}
+  ModelService(Engine& engine, RequestObservers observers, GenerateMetrics& metrics,
+               RequestGuards guards = {})
+      : engine_(engine), metrics_(metrics), calls_(std::move(observers), guards) {}
 
   RunningCalls& calls() { return calls_; }
 

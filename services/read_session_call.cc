@@ -11,7 +11,7 @@ grpc::ServerWriteReactor<v1::ReadSessionResponse>* ReadSessionCall::Begin(
     Engine& engine, const v1::ReadSessionRequest& request, RunningCall running) {
   auto* call = new ReadSessionCall(std::move(running));
   engine.ReadSession(
-      request.session_id(), request.offset(),
+      call->running_.context().tenant, request.session_id(), request.offset(),
       [call](absl::StatusOr<std::vector<int>> ids) { call->Answer(std::move(ids)); });
   return call;
 }

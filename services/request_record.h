@@ -15,10 +15,10 @@
 namespace kvasir {
 
 // Who asks for what, and within which trace: known when an RPC arrives, before anything is done
-// for it. Whoever authenticates callers sets the tenant here, and nowhere else.
+// for it. RunningCalls sets the tenant, which nobody else does.
 struct RequestContext {
   std::string_view method;  // a literal
-  std::string tenant;       // empty: the default one, which all callers belong to as yet
+  std::string tenant;       // empty: the default one, whose all calls are that show no key
   std::string peer;         // as gRPC names it: "ipv4:127.0.0.1:40000"
   TraceContext trace;       // of the RPC's own span
   absl::Time arrived;

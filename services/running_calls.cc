@@ -2,6 +2,7 @@
 
 #include <iterator>
 #include <utility>
+#include <vector>
 
 #include "engine/check.h"
 #include "engine/error.h"
@@ -10,6 +11,7 @@ namespace kvasir {
 namespace {
 
 constexpr char kTraceparent[] = "traceparent";
+constexpr char kAuthorization[] = "authorization";
 
 // The RPC's own span: in the caller's trace, or the beginning of one.
 TraceContext OwnSpan(const grpc::CallbackServerContext& context, bool records) {
@@ -43,16 +45,36 @@ absl::StatusOr<RunningCall> RunningCalls::Begin(std::string_view method,
                      .begun = std::chrono::steady_clock::now()};
   record->session_id = std::string(session_id);
   context.AddTrailingMetadata(kTraceparent, record->context.trace.traceparent());
-  {
-    const std::lock_guard lock(mutex_);
-    if (!draining_) {
-      ++running_;
-      return RunningCall(this, std::move(record));
-    }
-  }
-  record->status = MakeError(Reason::kDraining, "the server is draining: it takes no new calls");
+  record->status = Admit(context, record->context);
+  if (record->status.ok()) record->status = Enter(record->context);
+  if (record->status.ok()) return RunningCall(this, std::move(record));
   Tell(*record);
   return record->status;
+}
+
+absl::Status RunningCalls::Enter(const RequestContext& request) {
+  const std::lock_guard lock(mutex_);
+  if (draining_) {
+    return MakeError(Reason::kDraining, "the server is draining: it takes no new calls");
+  }
+  absl::Status status;
+  if (guards_.quotas != nullptr) status = guards_.quotas->Begin(request.tenant, request.begun);
+  if (status.ok()) ++running_;
+  return status;
+}
+
+absl::Status RunningCalls::Admit(const grpc::CallbackServerContext& context,
+                                 RequestContext& request) const {
+  if (guards_.authenticator == nullptr) return absl::OkStatus();
+  std::vector<std::string_view> headers;
+  const auto [begin, end] = context.client_metadata().equal_range(kAuthorization);
+  for (auto header = begin; header != end; ++header) {
+    headers.emplace_back(header->second.data(), header->second.size());
+  }
+  absl::StatusOr<std::string> tenant = guards_.authenticator->TenantOf(headers);
+  if (!tenant.ok()) return tenant.status();
+  request.tenant = *std::move(tenant);
+  return absl::OkStatus();
 }
 
 void RunningCalls::Tell(RequestRecord& record) const {
@@ -68,6 +90,11 @@ void RunningCalls::Tell(RequestRecord& record) const {
 
 void RunningCalls::End(RequestRecord& record) {
   Tell(record);
+  if (guards_.quotas != nullptr) {
+    uint64_t tokens = record.generate ? record.generate->computed_tokens : 0;
+    if (record.conversion) tokens += record.conversion->tokens;
+    guards_.quotas->End(record.context.tenant, tokens, std::chrono::steady_clock::now());
+  }
   absl::AnyInvocable<void()> idle;
   {
     const std::lock_guard lock(mutex_);

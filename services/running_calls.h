@@ -10,6 +10,8 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
+#include "services/auth/authenticator.h"
+#include "services/auth/tenant_quotas.h"
 #include "services/metrics.h"
 #include "services/request_log.h"
 #include "services/request_record.h"
@@ -26,6 +28,12 @@ struct RequestObservers {
   Tracer* tracer = nullptr;         // null: no spans
   std::string_view service;         // of the RPCs, as in the proto: package and all
   std::string model;                // that spans of Generate name
+};
+
+// Who decides which RPCs are taken.
+struct RequestGuards {
+  const Authenticator* authenticator = nullptr;  // null: all callers are the default tenant
+  TenantQuotas* quotas = nullptr;                // null: no limits
 };
 
 // One RPC, from its arrival until its status has been sent. Movable; ends exactly once.
@@ -56,10 +64,13 @@ class RunningCall {
 class RunningCalls {
  public:
   // REQUIRES: what it refers to outlives this.
-  explicit RunningCalls(RequestObservers observers) : observers_(std::move(observers)) {}
+  explicit RunningCalls(RequestObservers observers, RequestGuards guards = {})
+      : observers_(std::move(observers)), guards_(guards) {}
 
-  // Takes part in the caller's trace and tells it of the RPC's own span. UNAVAILABLE / DRAINING
-  // once Drain has been called. `method` is a literal. `session_id`: as the caller sent it.
+  // Takes part in the caller's trace and tells it of the RPC's own span. UNAUTHENTICATED where the
+  // guards do not know the caller; UNAVAILABLE / DRAINING once Drain has been called;
+  // RESOURCE_EXHAUSTED / QUOTA where the tenant has had its share. `method` is a
+  // literal. `session_id`: as the caller sent it.
   absl::StatusOr<RunningCall> Begin(std::string_view method, grpc::CallbackServerContext& context,
                                     std::string_view session_id = "");
 
@@ -71,10 +82,14 @@ class RunningCalls {
 
  private:
   friend class RunningCall;
+  // Sets the tenant.
+  absl::Status Admit(const grpc::CallbackServerContext& context, RequestContext& request) const;
+  absl::Status Enter(const RequestContext& request);
   void End(RequestRecord& record);
   void Tell(RequestRecord& record) const;
 
   const RequestObservers observers_;
+  const RequestGuards guards_;
   std::mutex mutex_;
   // guarded by mutex_
   int running_ = 0;

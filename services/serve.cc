@@ -8,9 +8,12 @@
 
 namespace kvasir {
 
-int Serve(const ServiceCommand& command, const Served& served, StopSignals& signals) {
+int Serve(const ServiceCommand& command, const AccessFlags& access, const Served& served,
+          StopSignals& signals) {
+  access.Log();
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(
-      {command.listen(), served.service_name, served.max_message_bytes}, served.service);
+      {command.listen(), served.service_name, served.max_message_bytes, access.credentials()},
+      served.service);
   if (!server.ok()) return command.Fail(std::string(server.status().message()));
 
   if (served.endpoint != nullptr) served.endpoint->Serve(served.operations);

@@ -3,6 +3,7 @@
 
 #include <grpcpp/impl/service_type.h>
 
+#include "services/access_flags.h"
 #include "services/metrics_endpoint.h"
 #include "services/running_calls.h"
 #include "services/service_command.h"
@@ -21,7 +22,8 @@ struct Served {
 
 // The second half of both programs: serves on the command's address, which it prints on stdout,
 // until a signal stops it. Returns the exit code.
-int Serve(const ServiceCommand& command, const Served& served, StopSignals& signals);
+int Serve(const ServiceCommand& command, const AccessFlags& access, const Served& served,
+          StopSignals& signals);
 
 }  // namespace kvasir
 

@@ -18,6 +18,16 @@ constexpr absl::Duration kDrainLimit = absl::Seconds(30);
 constexpr absl::Duration kFlushTime = absl::Milliseconds(200);
 // A client whose machine is gone is noticed after about this long.
 constexpr int kKeepaliveMilliseconds = 60'000;
+// Who has a connection and no call on it can open another one.
+constexpr int kIdleMilliseconds = 600'000;
+// In which a new connection must have come to HTTP/2, TLS and all.
+constexpr int kHandshakeMilliseconds = 10'000;
+// Of one call's headers; a key is in them, and a trace.
+constexpr int kMaxMetadataBytes = 16 << 10;
+// Of one connection; a proxy's carries many clients' calls.
+constexpr int kMaxStreams = 1000;
+// What the buffers of all connections may take: beyond, gRPC reads no faster than calls are done.
+constexpr size_t kBufferedBytes = 256 << 20;
 // A client may make sure of us as often as this, also while a long prompt keeps its call silent.
 constexpr int kClientKeepaliveMilliseconds = 10'000;
 
@@ -31,12 +41,19 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options,
 
   int port = 0;
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(options.listen, options.credentials, &port);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a taken port is an error
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kClientKeepaliveMilliseconds);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kIdleMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreams);
+  grpc::ResourceQuota buffers;
+  buffers.Resize(kBufferedBytes);
+  builder.SetResourceQuota(buffers);
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   builder.SetMaxSendMessageSize(options.max_message_bytes);
   builder.RegisterService(&service);

@@ -21,6 +21,7 @@ class Server {
     std::string listen;         // HOST:PORT; port 0: any that is free
     std::string service_name;   // that health checks may ask for, beside the server as a whole
     int max_message_bytes = 0;  // both ways
+    std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials();
   };
 
   // UNAVAILABLE naming the address where it cannot listen.

@@ -86,9 +86,9 @@ class StoreMetrics::ObservedStore final : public SessionStore {
   absl::Status Release(std::span<const Lease> leases) override {
     return Timed(release_, [&] { return store_->Release(leases); });
   }
-  absl::StatusOr<Page> List(const std::string& after, size_t count,
+  absl::StatusOr<Page> List(const std::string& after, const std::string& before, size_t count,
                             const std::map<std::string, std::string>& labels) override {
-    return Timed(list_, [&] { return store_->List(after, count, labels); });
+    return Timed(list_, [&] { return store_->List(after, before, count, labels); });
   }
   absl::StatusOr<std::vector<std::string>> Expire(const std::set<std::string>& in_use) override {
     auto expired = Timed(expire_, [&] { return store_->Expire(in_use); });

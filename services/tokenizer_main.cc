@@ -24,8 +24,8 @@ constexpr char kExamples[] =
     "      serves a checkpoint's; tokenizer.json and tokenizer_config.json are enough\n"
     "  kvasir-tokenizer --model=DIR --chat-template=brief.jinja\n"
     "      renders conversations with a template of your own\n"
-    "  KVASIR_THREADS=8 kvasir-tokenizer --listen=0.0.0.0:50051 --metrics=0.0.0.0:9464\n"
-    "      serves the network, with 8 threads";
+    "  kvasir-tokenizer --listen=0.0.0.0:50051 --metrics=0.0.0.0:9464 --api-keys=FILE\n"
+    "      serves the network, to whoever has a key";
 
 // Nothing where no file is named.
 std::optional<std::string> ReadTemplate(const std::string& file) {
@@ -50,7 +50,12 @@ int Main(int argc, char** argv) {
                "File with a Jinja template in place of the model's own")
       ->check(CLI::ExistingFile);
   command.AddFlag("--threads", threads, "0: one for each core")->check(CLI::Range(0, 1024));
+  AccessFlags access;
+  access.AddTo(command);
   if (const std::optional<int> code = command.Parse(argc, argv)) return *code;
+  if (absl::Status opened = access.Apply(command); !opened.ok()) {
+    return command.Fail(std::string(opened.message()));
+  }
 
   const absl::StatusOr<std::unique_ptr<Telemetry>> telemetry = Telemetry::Start(command);
   if (!telemetry.ok()) return command.Fail(std::string(telemetry.status().message()));
@@ -70,9 +75,9 @@ int Main(int argc, char** argv) {
 
   TokenizerMetrics metrics(*(*telemetry)->registry());
   const char* name = v1::TokenizerService::service_full_name();
-  TokenizerService service(**tokenizer, renderer, threads, (*telemetry)->ObserversOf(name),
-                           metrics);
-  return Serve(command,
+  TokenizerService service(**tokenizer, renderer, threads, (*telemetry)->ObserversOf(name), metrics,
+                           access.guards());
+  return Serve(command, access,
                {service,
                 name,
                 service.calls(),

@@ -19,11 +19,11 @@ class TokenizerService final : public v1::TokenizerService::CallbackService {
   // `threads`: as WorkerPool.
   // REQUIRES: all outlive the server that this is registered with.
   TokenizerService(const Tokenizer& tokenizer, const ChatRenderer& renderer, int threads,
-                   RequestObservers observers, TokenizerMetrics& metrics)
+                   RequestObservers observers, TokenizerMetrics& metrics, RequestGuards guards = {})
       : tokenizer_(tokenizer),
         renderer_(renderer),
         metrics_(metrics),
-        calls_(std::move(observers)),
+        calls_(std::move(observers), guards),
         workers_(threads) {}
 
   RunningCalls& calls() { return calls_; }

@@ -22,7 +22,7 @@ enum class FinishReason { kUnspecified, kStopToken, kMaxNewTokens, kMaxContext, 
 // What a session carries besides its tokens and their cache: all of it outlives the process where
 // sessions are stored.
 struct SessionMetadata {
-  std::string id;      // empty: one-shot, in no table
+  std::string id;      // its SessionKey; empty: one-shot, in no table
   std::string tenant;  // who it belongs to; nothing is shared between tenants
   absl::Time create_time, last_use_time;
   std::optional<absl::Duration> ttl;

@@ -92,11 +92,13 @@ std::optional<absl::Time> SessionTable::least_recent_use() const {
   return least;
 }
 
-SessionTable::Page SessionTable::List(const std::string& after, size_t count,
+SessionTable::Page SessionTable::List(const std::string& after, const std::string& before,
+                                      size_t count,
                                       const std::map<std::string, std::string>& labels) const {
   Page page;
   auto it = sessions_.upper_bound(after);
   for (size_t examined = 0; it != sessions_.end(); ++it, ++examined) {
+    if (!before.empty() && it->first >= before) break;
     if (page.sessions.size() >= count || examined >= kMostExamined) {
       page.next = std::prev(it)->first;
       break;

@@ -50,9 +50,9 @@ class SessionTable {
     std::vector<const Session*> sessions;
     std::string next;  // the next page begins after it; empty: this is the last
   };
-  // Up to `count` sessions with ids after `after`, carrying all of `labels`, ordered by id. Looks
-  // at kMostExamined.
-  Page List(const std::string& after, size_t count,
+  // Up to `count` sessions with ids after `after` and before `before` (empty: all), carrying all of
+  // `labels`, ordered by id. Looks at kMostExamined.
+  Page List(const std::string& after, const std::string& before, size_t count,
             const std::map<std::string, std::string>& labels) const;
   size_t size() const { return sessions_.size(); }
   // When the one was used that nobody has used for longest; nothing where calls run on all.

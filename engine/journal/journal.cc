@@ -78,11 +78,12 @@ void Journal::LoadRecord(std::string id, Done<absl::StatusOr<SessionRecord>> don
   });
 }
 
-void Journal::List(std::string after, size_t count, std::map<std::string, std::string> labels,
+void Journal::List(std::string after, std::string before, size_t count,
+                   std::map<std::string, std::string> labels,
                    Done<absl::StatusOr<SessionStore::Page>> done) {
-  Enqueue([this, after = std::move(after), count, labels = std::move(labels),
-           done = std::move(done)]() mutable {
-    post_([done = std::move(done), page = store_->List(after, count, labels)]() mutable {
+  Enqueue([this, after = std::move(after), before = std::move(before), count,
+           labels = std::move(labels), done = std::move(done)]() mutable {
+    post_([done = std::move(done), page = store_->List(after, before, count, labels)]() mutable {
       done(std::move(page));
     });
   });

@@ -61,7 +61,8 @@ class Journal {
                Done<absl::StatusOr<OwnedSession>> done);
   void Load(std::string id, Done<absl::StatusOr<StoredSession>> done);
   void LoadRecord(std::string id, Done<absl::StatusOr<SessionRecord>> done);
-  void List(std::string after, size_t count, std::map<std::string, std::string> labels,
+  void List(std::string after, std::string before, size_t count,
+            std::map<std::string, std::string> labels,
             Done<absl::StatusOr<SessionStore::Page>> done);
   void Expire(Done<absl::StatusOr<std::vector<std::string>>> done);
   // The session is in use again: its lease is renewed in time, at once where it has become old.

@@ -292,7 +292,7 @@ absl::StatusOr<DecodedRecord> DecodeRecord(const std::string& id, std::string_vi
   decoded.last_run = in.Fixed32();
   if (!in.ok() || !in.at_end()) return SessionDamaged(id, kField, "is not a record");
   if (record.metadata.id != id) {
-    return SessionDamaged(id, kField, absl::StrCat("is that of '", record.metadata.id, "'"));
+    return SessionDamaged(id, kField, "is another session's");
   }
   return decoded;
 }

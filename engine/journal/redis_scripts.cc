@@ -233,9 +233,9 @@ local function Collect(ids)
 end
 )lua";
 
-// ARGV: after, count.
+// ARGV: after, where to end, count.
 constexpr std::string_view kList = R"lua(
-return Collect(redis.call('ZRANGEBYLEX', IDS, '(' .. ARGV[1], '+', 'LIMIT', 0, ARGV[2]))
+return Collect(redis.call('ZRANGEBYLEX', IDS, '(' .. ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3]))
 )lua";
 
 // ARGV: offset, count.

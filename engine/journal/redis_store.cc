@@ -255,8 +255,10 @@ absl::Status RedisStore::Release(std::span<const Lease> leases) {
 }
 
 absl::StatusOr<SessionStore::Page> RedisStore::List(
-    const std::string& after, size_t count, const std::map<std::string, std::string>& labels) {
+    const std::string& after, const std::string& before, size_t count,
+    const std::map<std::string, std::string>& labels) {
   Page page;
+  const std::string end = before.empty() ? "+" : "(" + before;
   std::string last = after;
   size_t examined = 0;
   bool may_end = false;  // not after a damaged id: it is no place to go on from
@@ -264,7 +266,7 @@ absl::StatusOr<SessionStore::Page> RedisStore::List(
     // One more tells whether there are more. Where most are left out, small reads would only be
     // more of them.
     const size_t wanted = labels.empty() ? std::min(kPage, count - page.records.size() + 1) : kPage;
-    auto reply = RunOne(ScriptCall(RedisScript::kList, {last, absl::StrCat(wanted)}));
+    auto reply = RunOne(ScriptCall(RedisScript::kList, {last, end, absl::StrCat(wanted)}));
     if (!reply.ok()) return reply.status();
     for (size_t i = 0; i < (*reply)->elements; ++i) {
       if (may_end && (page.records.size() >= count || examined >= kMostExamined)) {

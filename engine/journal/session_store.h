@@ -123,9 +123,11 @@ class SessionStore {
     std::vector<std::string> damaged;  // ids of sessions that are left out
     std::string next;                  // the next page begins after it; empty: this is the last
   };
-  // Up to `count` sessions with ids after `after`, carrying all of `labels`, ordered by id. Looks
-  // at no more than about kMostExamined, so a page may be short, or empty, and not the last.
-  virtual absl::StatusOr<Page> List(const std::string& after, size_t count,
+  // Up to `count` sessions with ids after `after` and before `before` (empty: all), carrying all of
+  // `labels`, ordered by id. Looks at no more than about kMostExamined, so a page may be short, or
+  // empty, and not the last.
+  virtual absl::StatusOr<Page> List(const std::string& after, const std::string& before,
+                                    size_t count,
                                     const std::map<std::string, std::string>& labels) = 0;
   // Deletes up to 1,000 expired sessions whose lease is free or has ended, but those in use here;
   // returns their ids.

@@ -101,7 +101,8 @@ absl::StatusOr<SessionRecord> SqliteStore::LoadRecord(const std::string& id) {
 }
 
 absl::StatusOr<SessionStore::Page> SqliteStore::List(
-    const std::string& after, size_t count, const std::map<std::string, std::string>& labels) {
+    const std::string& after, const std::string& before, size_t count,
+    const std::map<std::string, std::string>& labels) {
   Page page;
   SqliteQuery query(list_);
   query.Text(1, after);
@@ -109,6 +110,7 @@ absl::StatusOr<SessionStore::Page> SqliteStore::List(
   std::string last;
   bool may_end = false;  // not after a damaged key: it is no place to go on from
   for (size_t examined = 0; query.Next(); ++examined) {
+    if (!before.empty() && query.Bytes(0) >= before) break;
     if (may_end && (page.records.size() >= count || examined >= kMostExamined)) {
       page.next = std::move(last);
       break;

@@ -258,7 +258,7 @@ Steps Bench::TakeSteps() {
 absl::Status Bench::DeleteSessions(int batch) {
   const auto calls = std::make_shared<Calls>(batch);
   for (int i = 0; i < batch; ++i) {
-    engine_->DeleteSession("bench-" + std::to_string(i),
+    engine_->DeleteSession("", "bench-" + std::to_string(i),
                            [calls](const absl::Status& status) { calls->End(status); });
   }
   return calls->Wait();

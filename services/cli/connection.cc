@@ -4,6 +4,10 @@
 
 #include <chrono>
 #include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <utility>
+#include <vector>
 
 #include "services/cli/client_flags.h"
 
@@ -21,7 +25,53 @@ constexpr int kConnectMilliseconds = 5'000;
 constexpr int kKeepaliveMilliseconds = 20'000;
 constexpr int kKeepaliveAnswerMilliseconds = 10'000;
 
-std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, int max_message_bytes) {
+// Shows the key with every call: gRPC's own credentials do so over TLS alone.
+class KeyInterceptor final : public grpc::experimental::Interceptor {
+ public:
+  explicit KeyInterceptor(const std::string& key) : header_("Bearer " + key) {}
+
+  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
+    using Point = grpc::experimental::InterceptionHookPoints;
+    if (methods->QueryInterceptionHookPoint(Point::PRE_SEND_INITIAL_METADATA)) {
+      methods->GetSendInitialMetadata()->insert({"authorization", header_});
+    }
+    methods->Proceed();
+  }
+
+ private:
+  const std::string header_;
+};
+
+class KeyInterceptors final : public grpc::experimental::ClientInterceptorFactoryInterface {
+ public:
+  explicit KeyInterceptors(std::string key) : key_(std::move(key)) {}
+  grpc::experimental::Interceptor* CreateClientInterceptor(
+      grpc::experimental::ClientRpcInfo*) override {
+    return new KeyInterceptor(key_);
+  }
+
+ private:
+  const std::string key_;
+};
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::shared_ptr<grpc::ChannelCredentials> CredentialsOf(const ConnectionFlags& flags) {
+  if (flags.tls_ca.empty()) return grpc::InsecureChannelCredentials();
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = ReadFile(flags.tls_ca);
+  if (!flags.tls_certificate.empty()) {
+    options.pem_cert_chain = ReadFile(flags.tls_certificate);
+    options.pem_private_key = ReadFile(flags.tls_key);
+  }
+  return grpc::SslCredentials(options);
+}
+
+std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, const ConnectionFlags& flags,
+                                           int max_message_bytes) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(max_message_bytes);
   arguments.SetMaxSendMessageSize(max_message_bytes);
@@ -31,7 +81,12 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, int max_m
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectMilliseconds);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveAnswerMilliseconds);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> interceptors;
+  if (!flags.api_key.empty()) {
+    interceptors.push_back(std::make_unique<KeyInterceptors>(flags.api_key));
+  }
+  return grpc::experimental::CreateCustomChannelWithInterceptors(
+      address, CredentialsOf(flags), arguments, std::move(interceptors));
 }
 
 }  // namespace
@@ -42,6 +97,19 @@ void ConnectionFlags::AddModelFlag(CLI::App& app) {
           "Seconds for which a server that cannot be reached is tried again; 0: never. No turn is "
           "appended twice")
       ->check(CLI::Range(0.0, kMaxRetrySeconds));
+  AddFlag(app, "--api-key", api_key,
+          "Key that the services ask for; whoever lists processes sees it here, not in the "
+          "environment");
+  AddFlag(app, "--tls-ca", tls_ca,
+          "File with authorities in PEM, one of which vouches for the services: TLS")
+      ->check(CLI::ExistingFile);
+  CLI::Option* certificate = AddFlag(app, "--tls-cert", tls_certificate,
+                                     "File with our certificate, for services that ask for one")
+                                 ->check(CLI::ExistingFile);
+  CLI::Option* key =
+      AddFlag(app, "--tls-key", tls_key, "File with its key")->check(CLI::ExistingFile);
+  certificate->needs(key);
+  key->needs(certificate);
 }
 
 void ConnectionFlags::AddTokenizerFlag(CLI::App& app) {
@@ -54,9 +122,10 @@ Connection::Connection(const ConnectionFlags& flags)
                {.now = Retries::Clock::now,
                 .sleep = [](Retries::Clock::duration time) { Interrupts::Get().Wait(time); },
                 .tell = Tell}),
-      model_(v1::ModelService::NewStub(OpenChannel(flags.model_server, kMaxModelMessageBytes))),
+      model_(
+          v1::ModelService::NewStub(OpenChannel(flags.model_server, flags, kMaxModelMessageBytes))),
       tokenizer_(v1::TokenizerService::NewStub(
-          OpenChannel(flags.tokenizer_server, kMaxTokenizerMessageBytes))) {}
+          OpenChannel(flags.tokenizer_server, flags, kMaxTokenizerMessageBytes))) {}
 
 grpc::Status Connection::Encode(std::string_view text, TokenIds& ids) {
   v1::EncodeRequest request;

@@ -25,8 +25,11 @@ struct ConnectionFlags {
   std::string model_server = "127.0.0.1:50052";
   std::string tokenizer_server = "127.0.0.1:50051";
   double retry_for = 30;  // seconds
+  std::string api_key;    // empty: none is shown
+  // Files in PEM; empty: plain text, no certificate of our own.
+  std::string tls_ca, tls_certificate, tls_key;
 
-  // With --retry-for.
+  // With --retry-for, --api-key and those of TLS.
   void AddModelFlag(CLI::App& app);
   void AddTokenizerFlag(CLI::App& app);
 };

@@ -244,7 +244,14 @@ TEST(SharedPrefixes, AnotherTenantsSessionIsNotThere) {
   request.tenant = "a";
   ASSERT_TRUE(engine.Generate(request).status.ok());
   request.tenant = "b";
+  request.create_if_missing = false;
   EXPECT_TRUE(absl::IsNotFound(engine.Generate(request).status));
+  // Nor does its name tell by being taken.
+  request.create_if_missing = true;
+  const Outcome created = engine.Generate(request);
+  EXPECT_TRUE(created.status.ok()) << created.status;
+  EXPECT_EQ(created.started.session_length, 0);
+  EXPECT_EQ(created.started.session_id, "mine");
 }
 
 // Running calls that outgrow the pool take turns, and nobody's tokens change.

@@ -65,7 +65,7 @@ absl::StatusOr<SessionInfo> SyncEngine::Create(CreateSessionRequest request) {
 
 absl::StatusOr<SessionInfo> SyncEngine::Get(const std::string& id) {
   return Await<absl::StatusOr<SessionInfo>>(
-      [&](auto done) { engine_->GetSession(id, std::move(done)); });
+      [&](auto done) { engine_->GetSession("", id, std::move(done)); });
 }
 
 absl::StatusOr<SessionPage> SyncEngine::List(ListSessionsRequest request) {
@@ -76,22 +76,22 @@ absl::StatusOr<SessionPage> SyncEngine::List(ListSessionsRequest request) {
 absl::StatusOr<SessionInfo> SyncEngine::Fork(const std::string& id, const std::string& new_id,
                                              std::optional<uint64_t> length) {
   return Await<absl::StatusOr<SessionInfo>>(
-      [&](auto done) { engine_->ForkSession(id, new_id, length, std::move(done)); });
+      [&](auto done) { engine_->ForkSession("", id, new_id, length, std::move(done)); });
 }
 
 absl::StatusOr<SessionInfo> SyncEngine::Truncate(const std::string& id, uint64_t length,
                                                  std::optional<uint64_t> expected) {
   return Await<absl::StatusOr<SessionInfo>>(
-      [&](auto done) { engine_->TruncateSession(id, length, expected, std::move(done)); });
+      [&](auto done) { engine_->TruncateSession("", id, length, expected, std::move(done)); });
 }
 
 absl::Status SyncEngine::Delete(const std::string& id) {
-  return Await<absl::Status>([&](auto done) { engine_->DeleteSession(id, std::move(done)); });
+  return Await<absl::Status>([&](auto done) { engine_->DeleteSession("", id, std::move(done)); });
 }
 
 absl::StatusOr<std::vector<int>> SyncEngine::Read(const std::string& id, uint64_t offset) {
   return Await<absl::StatusOr<std::vector<int>>>(
-      [&](auto done) { engine_->ReadSession(id, offset, std::move(done)); });
+      [&](auto done) { engine_->ReadSession("", id, offset, std::move(done)); });
 }
 
 void SyncEngine::DropIdleBlocks() {

@@ -33,6 +33,10 @@ SETS: dict[str, Values] = {
         "proxy": {"tls": TLS, "service": {"type": "LoadBalancer", "port": 443}},
         "sessions": {"store": "redis", "redis": {"passwordSecret": "redis-password"}},
     },
+    "with keys": {
+        "auth": {"apiKeysSecret": "keys-of-ours"},
+        "proxy": {"tls": {"secret": "certificate"}, "service": {"type": "LoadBalancer"}},
+    },
     "by need": {"sessions": REDIS, "autoscaling": {"enabled": True, "minReplicas": 2}},
     "all that can be set": {
         "image": {"repository": "registry.example/kvasir", "tag": "1", "pullSecrets": ["registry"]},

@@ -35,7 +35,16 @@ OPERATOR = {"ServiceMonitor", "PrometheusRule"}
 # CoreDNS, as kubeadm sets it up, answers from memory for so many seconds.
 DNS_MEMORY = 30
 # Secrets and claims that the sets of values name.
-THEIRS = {"certificate", "clients", "redis-of-ours", "redis-password", "hub", "models", "registry"}
+THEIRS = {
+    "certificate",
+    "clients",
+    "keys-of-ours",
+    "redis-of-ours",
+    "redis-password",
+    "hub",
+    "models",
+    "registry",
+}
 REFUSED = {
     "model.replicas: 2 replicas of the model need sessions.store=redis": {"model": {"replicas": 2}},
     "autoscaling.maxReplicas: 4 replicas of the model need sessions.store=redis": {
@@ -57,6 +66,9 @@ REFUSED = {
     "sessions.size": {"sessions": {"size": "large"}},
     "model.replicas": {"model": {"replicas": 0}},
     "model.gpus": {"model": {"gpus": 2}},
+    "LoadBalancer lets everybody in, and needs auth.apiKeysSecret": {
+        "proxy": {"tls": {"secret": "certificate"}, "service": {"type": "LoadBalancer"}}
+    },
     "model.extraFlags": {"model": {"extraFlags": ["max-queue=1"]}},
     "model.kvMemory": {"model": {"kvMemory": "much"}},
     "Additional property replica ": {"model": {"replica": 1}},
@@ -163,6 +175,22 @@ class ChartTest(unittest.TestCase):
                 names = [word.split("=")[0] for word in command]
                 self.assertEqual(len(names), len(set(names)), command)
 
+    def test_asks_for_keys_or_says_that_it_does_not(self) -> None:
+        for name, manifests in self.rendered.items():
+            secret = SETS[name].get("auth", {}).get("apiKeysSecret")
+            for component in ("model", "tokenizer"):
+                pod = pods(manifests)[f"kvasir-{component}"]["spec"]
+                (container,) = pod["containers"]
+                given = {word.split("=")[0] for word in container["args"]}
+                self.assertEqual("--insecure" in given, not secret, name)
+                if not secret:
+                    continue
+                volume = next(each for each in pod["volumes"] if each["name"] == "keys")
+                mount = next(each for each in container["volumeMounts"] if each["name"] == "keys")
+                self.assertEqual(volume["secret"]["secretName"], secret)
+                file = f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
+                self.assertIn(f"--api-keys={file}", container["args"])
+
     def test_keeps_sessions(self) -> None:
         stores = {}
         for name, manifests in self.rendered.items():
@@ -258,6 +286,8 @@ class ChartTest(unittest.TestCase):
         self.assertLessEqual(given, known_flags("kvasir", "chat")[0])
         self.assertIn("not authenticated", notes["as it is"])
         self.assertNotIn("not authenticated", notes["open to the world"])
+        self.assertNotIn("not authenticated", notes["with keys"])
+        self.assertIn("a key of the Secret keys-of-ours", notes["with keys"])
         self.assertIn(
             "svc.cluster.local:443, with TLS and clients' cert", notes["open to the world"]
         )

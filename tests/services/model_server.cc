@@ -172,13 +172,13 @@ Ids ReadAll(v1::ModelService::Stub& stub, const std::string& id) {
   return ids;
 }
 
-ModelServer::ModelServer(EngineOptions options) {
+ModelServer::ModelServer(EngineOptions options, RequestGuards guards) {
   absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(std::move(options));
   if (!engine.ok()) ADD_FAILURE() << engine.status();
   KVASIR_CHECK(engine.ok());
   engine_ = *std::move(engine);
-  service_ =
-      std::make_unique<ModelService>(*engine_, RequestObservers{metrics_}, generate_metrics_);
+  service_ = std::make_unique<ModelService>(*engine_, RequestObservers{metrics_}, generate_metrics_,
+                                            guards);
   auto server = Server::Start(
       {"127.0.0.1:0", v1::ModelService::service_full_name(), ModelService::kMaxMessageBytes},
       *service_);

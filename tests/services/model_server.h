@@ -76,7 +76,7 @@ Ids ReadAll(v1::ModelService::Stub& stub, const std::string& id);
 // The model service on a free port of this process, and a client of it.
 class ModelServer {
  public:
-  explicit ModelServer(EngineOptions options = TinyOptions());
+  explicit ModelServer(EngineOptions options = TinyOptions(), RequestGuards guards = {});
   ~ModelServer();
 
   v1::ModelService::Stub& stub() { return *stub_; }

@@ -27,6 +27,7 @@ class Program {
   // Waits for anything on stdout.
   void AwaitOutput();
   void Signal(int signal);
+  pid_t pid() const { return pid_; }
   // Waits for the end. The exit code; minus the signal's number where one killed it.
   int Wait();
   // All of it, once Wait has returned.

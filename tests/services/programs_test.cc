@@ -183,11 +183,12 @@ TEST(Flags, BadOnesAreNamed) {
 TEST(Flags, AReplicaNeedsANameOfItsOwn) {
   const std::string redis = "--session-store=redis://127.0.0.1:1/0";
   for (const char* listen : {"0.0.0.0:50052", "[::]:50052", "127.0.0.1:0"}) {
-    ExpectRefusesToStart("kvasir-model", {redis, "--listen=" + std::string(listen)},
+    ExpectRefusesToStart("kvasir-model", {redis, "--insecure", "--listen=" + std::string(listen)},
                          {"--advertise", listen});
   }
   // Else what is wrong is that there is no Redis.
-  ExpectRefusesToStart("kvasir-model", {redis, "--listen=0.0.0.0:50052", "--advertise=replica1:1"},
+  ExpectRefusesToStart("kvasir-model",
+                       {redis, "--insecure", "--listen=0.0.0.0:50052", "--advertise=replica1:1"},
                        {"127.0.0.1:1"});
   ExpectRefusesToStart("kvasir-model", {redis, "--listen=127.0.0.1:50052"}, {"127.0.0.1:1"});
 }

@@ -64,5 +64,25 @@ TEST_F(RunningCallsTest, DrainingRefusesNewCallsAndWaitsForRunningOnes) {
   EXPECT_EQ(idle, 1);
 }
 
+TEST_F(RunningCallsTest, QuotasHoldWhileCallsRunAndForWhatTheyCost) {
+  TenantQuotas quotas({.tokens_per_minute = 100, .concurrent_requests = 1});
+  RunningCalls calls(RequestObservers{metrics_}, {.quotas = &quotas});
+  absl::StatusOr<RunningCall> first = calls.Begin("Generate", context_);
+  ASSERT_TRUE(first.ok()) << first.status();
+  const absl::Status second = calls.Begin("Generate", context_).status();
+  EXPECT_EQ(second.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(DetailOf(second).reason, "QUOTA");
+  EXPECT_EQ(DetailOf(second).metadata.at("quota"), "concurrent_requests");
+  first->record().generate = GenerateReport{.computed_tokens = 60};
+  first->End(absl::OkStatus());
+  absl::StatusOr<RunningCall> third = calls.Begin("Encode", context_);
+  ASSERT_TRUE(third.ok()) << third.status();
+  third->record().conversion = RequestRecord::Conversion{.bytes = 1, .tokens = 60};
+  third->End(absl::CancelledError("gone"));
+  const absl::Status fourth = calls.Begin("Encode", context_).status();
+  EXPECT_EQ(DetailOf(fourth).metadata.at("quota"), "tokens_per_minute");
+  EXPECT_THAT(Metrics(), HasSubstr("code=\"RESOURCE_EXHAUSTED\",method=\"Generate\"} 1"));
+}
+
 }  // namespace
 }  // namespace kvasir

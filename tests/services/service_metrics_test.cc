@@ -128,7 +128,7 @@ TEST_F(StoreMetricsTest, OperationsAreTimedByKind) {
   ASSERT_TRUE(Create("a").ok());
   ASSERT_TRUE(store_->Load("a").ok());
   ASSERT_TRUE(store_->Acquire("a", std::nullopt).ok());
-  ASSERT_TRUE(store_->List("", 10, {}).ok());
+  ASSERT_TRUE(store_->List("", "", 10, {}).ok());
   const std::string text = Text();
   for (const char* operation : {"write", "load", "acquire", "list"}) {
     EXPECT_THAT(text, HasSubstr(absl::StrCat("kvasir_session_store_operation_seconds_count",

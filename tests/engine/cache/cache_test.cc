@@ -10,6 +10,7 @@
 #include "engine/cache/block_allocator.h"
 #include "engine/cache/kv_cache.h"
 #include "engine/cache/prefix_index.h"
+#include "engine/cache/session_key.h"
 #include "engine/cache/session_table.h"
 
 namespace kvasir {
@@ -217,11 +218,31 @@ TEST(SessionTable, ListsByIdAndLabels) {
     for (const Session* session : page.sessions) all += session->id;
     return all + (page.next.empty() ? "" : " " + page.next);
   };
-  EXPECT_EQ(ids(table.List("", 10, {})), "abc");
-  EXPECT_EQ(ids(table.List("a", 1, {})), "b b");
-  EXPECT_EQ(ids(table.List("a", 2, {})), "bc");
-  EXPECT_EQ(ids(table.List("", 10, {{"even", "no"}})), "ac");
-  EXPECT_EQ(ids(table.List("", 10, {{"odd", "no"}})), "");
+  EXPECT_EQ(ids(table.List("", "", 10, {})), "abc");
+  EXPECT_EQ(ids(table.List("a", "", 1, {})), "b b");
+  EXPECT_EQ(ids(table.List("a", "", 2, {})), "bc");
+  EXPECT_EQ(ids(table.List("", "c", 10, {})), "ab");
+  EXPECT_EQ(ids(table.List("", "c", 2, {})), "ab");
+  EXPECT_EQ(ids(table.List("", "", 10, {{"even", "no"}})), "ac");
+  EXPECT_EQ(ids(table.List("", "", 10, {{"odd", "no"}})), "");
+}
+
+TEST(SessionKey, ATenantsLieTogether) {
+  EXPECT_EQ(SessionKey("", "id"), "id");
+  EXPECT_EQ(IdOfKey("id"), "id");
+  EXPECT_EQ(IdOfKey(""), "");
+  EXPECT_EQ(IdOfKey(SessionKey("anna", "i.d_-9")), "i.d_-9");
+  const std::vector<std::string> tenants = {"", "-", "0", "ann", "ann.a", "ann0", "anna", "z"};
+  const std::vector<std::string> ids = {"-", ".", "0", "Z", "_", "a", "zzz"};
+  for (const std::string& tenant : tenants) {
+    for (const std::string& other : tenants) {
+      for (const std::string& id : ids) {
+        const std::string key = SessionKey(other, id);
+        const bool within = SessionKey(tenant, "") < key && key < EndOfKeys(tenant);
+        EXPECT_EQ(within, tenant == other) << tenant << " " << key;
+      }
+    }
+  }
 }
 
 TEST(SessionTable, LooksAtSoManyForAPage) {
@@ -233,10 +254,10 @@ TEST(SessionTable, LooksAtSoManyForAPage) {
     table.Insert(MakeSession(last, 1));
   }
   table.Find(last)->labels = {{"rare", "yes"}};
-  const auto first = table.List("", 10, {{"rare", "yes"}});
+  const auto first = table.List("", "", 10, {{"rare", "yes"}});
   EXPECT_TRUE(first.sessions.empty());
   EXPECT_EQ(first.next, std::to_string(1'000'000 + kMostExamined - 1));
-  EXPECT_EQ(table.List(first.next, 10, {{"rare", "yes"}}).sessions.size(), 1);
+  EXPECT_EQ(table.List(first.next, "", 10, {{"rare", "yes"}}).sessions.size(), 1);
 }
 
 // Random sharing, growing, cutting and eviction: every reference is accounted for at every moment.

@@ -126,9 +126,9 @@ class FakeStore : public SessionStore {
     script_.Note(Named("release", leases));
     return absl::OkStatus();
   }
-  absl::StatusOr<Page> List(const std::string& after, size_t count,
+  absl::StatusOr<Page> List(const std::string& after, const std::string& before, size_t count,
                             const std::map<std::string, std::string>& labels) override {
-    script_.Note(absl::StrCat("list ", after, " ", count, " ", labels.size()));
+    script_.Note(absl::StrCat("list ", after, " ", before, " ", count, " ", labels.size()));
     return Page{.records = std::vector<SessionRecord>(2), .damaged = {"bad"}, .next = "on"};
   }
   absl::StatusOr<std::vector<std::string>> Expire(
@@ -215,7 +215,7 @@ TEST_F(JournalTest, OperationsHappenInOrder) {
   Write("a");
   journal_->Load("b", Noting("loaded b"));
   journal_->LoadRecord("c", Noting("loaded record c"));
-  journal_->List("x", 3, {{"k", "v"}}, [this](absl::StatusOr<SessionStore::Page> page) {
+  journal_->List("x", "y", 3, {{"k", "v"}}, [this](absl::StatusOr<SessionStore::Page> page) {
     EXPECT_THAT(page->records, SizeIs(2));
     EXPECT_THAT(page->damaged, ElementsAre("bad"));
     EXPECT_EQ(page->next, "on");
@@ -227,7 +227,7 @@ TEST_F(JournalTest, OperationsHappenInOrder) {
   EXPECT_THAT(events_, ElementsAre("acquired a", "wrote a", "loaded b", "loaded record c", "listed",
                                    "expired", "acquired missing failed"));
   EXPECT_THAT(script_.calls(), ElementsAre("acquire a", "write a", "load b", "load record c",
-                                           "list x 3 1", "expire", "acquire missing"));
+                                           "list x y 3 1", "expire", "acquire missing"));
 }
 
 TEST_F(JournalTest, NothingWaitsForTheStoreAndCallbacksWaitForTheOwner) {

@@ -79,7 +79,7 @@ class Life {
     if (!opened.ok()) return ::testing::AssertionFailure() << opened.status();
     store_ = *std::move(opened);
     Contents found;
-    const auto page = store_->List("", 1000, {});
+    const auto page = store_->List("", "", 1000, {});
     if (!page.ok()) return ::testing::AssertionFailure() << page.status();
     for (const std::string& id : page->damaged) {
       return ::testing::AssertionFailure() << id << " is damaged";

@@ -16,6 +16,7 @@ namespace {
 
 using testing::Difference;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::RandomRecord;
 using testing::RandomTokens;
 
@@ -76,7 +77,8 @@ TEST(RecordTest, UnderAnotherKeyItIsDamage) {
   const std::string bytes = EncodeRecord(RandomRecord("mine", random), 0);
   const absl::Status status = DecodeRecord("yours", bytes).status();
   ExpectDamage(status, "yours", "metadata");
-  EXPECT_THAT(std::string(status.message()), HasSubstr("'mine'"));
+  // Which one may be another tenant's business.
+  EXPECT_THAT(std::string(status.message()), Not(HasSubstr("mine")));
   EXPECT_EQ(IdInRecord(bytes), "mine");
 }
 

@@ -61,7 +61,7 @@ class RedisDamageTest : public ::testing::Test {
     SessionHolder again(*store_, "s");
     EXPECT_TRUE(absl::IsAlreadyExists(again.Create()));
     EXPECT_TRUE(bystander_.Append({3}).ok());
-    const auto listed = store_->List("", 10, {});
+    const auto listed = store_->List("", "", 10, {});
     ASSERT_TRUE(listed.ok()) << listed.status();
     if (field == "metadata") {
       EXPECT_EQ(listed->records.size(), 1);

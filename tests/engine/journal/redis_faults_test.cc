@@ -123,7 +123,7 @@ TEST(RedisFaults, OtherCallsAreRepeatedToo) {
   link.LoseNextReply();
   ASSERT_TRUE(holder.Acquire().ok());
   link.LoseNextReply();
-  EXPECT_EQ(store->List("", 10, {})->records.size(), 1);
+  EXPECT_EQ(store->List("", "", 10, {})->records.size(), 1);
   link.LoseNextReply();
   EXPECT_EQ(store->LoadRecord("s")->length, 1);
   link.LoseNextReply();

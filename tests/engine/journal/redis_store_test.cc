@@ -234,7 +234,7 @@ TEST_F(RedisStoreTest, HeldSessionsDoNotExpireNorKeepOthersFromIt) {
   for (int i = kHeld; i < kHeld + 3; ++i) LetLapse("s" + std::to_string(i));
   EXPECT_THAT(*b->Expire({}), UnorderedElementsAre("s1200", "s1201", "s1202"));
   EXPECT_TRUE(absl::IsNotFound(b->Load("s1200").status()));
-  EXPECT_EQ(b->List("", 2000, {})->records.size(), kHeld);
+  EXPECT_EQ(b->List("", "", 2000, {})->records.size(), kHeld);
 }
 
 // The replica that wrote it is an hour behind, and the one that looks is not.
@@ -248,7 +248,7 @@ TEST_F(RedisStoreTest, ASessionsIdleTimeIsNotCountedByReplicasClocks) {
   EXPECT_THAT(*b->Expire({}), IsEmpty());
   EXPECT_FALSE(b->Load("s")->record.expired);
   EXPECT_FALSE(b->LoadRecord("s")->expired);
-  EXPECT_FALSE(b->List("", 1, {})->records[0].expired);
+  EXPECT_FALSE(b->List("", "", 1, {})->records[0].expired);
   EXPECT_FALSE(b->Acquire("s", std::nullopt)->record.expired);
 }
 

@@ -98,13 +98,13 @@ void Run(const std::string& place) {
   });
   std::string after;
   Row("list a page of 1,000", 100, [&] {
-    const auto page = store->List(after, 1000, {});
+    const auto page = store->List(after, "", 1000, {});
     KVASIR_CHECK(page.ok() && page->records.size() == 1000);
     after = page->next;
   });
   after.clear();
   Row("list a page for a label that none has", 15, [&] {
-    const auto page = store->List(after, 1000, {{"user", "nobody"}});
+    const auto page = store->List(after, "", 1000, {{"user", "nobody"}});
     KVASIR_CHECK(page.ok() && page->records.empty());
     after = page->next;
   });

@@ -108,7 +108,7 @@ class RandomOperationsTest : public SessionStoreTest {
   }
 
   void CheckAll() {
-    const auto page = store().List("", 1000, {});
+    const auto page = store().List("", "", 1000, {});
     ASSERT_TRUE(page.ok());
     ASSERT_THAT(page->damaged, IsEmpty());
     ASSERT_EQ(page->records.size(), model_.size());

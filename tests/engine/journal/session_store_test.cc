@@ -199,7 +199,7 @@ TEST_P(SessionStoreTest, ListsInOrderByPageAndLabel) {
   const auto ids = [&](const std::string& after, size_t count,
                        const std::map<std::string, std::string>& labels) {
     std::vector<std::string> found;
-    const auto page = store().List(after, count, labels);
+    const auto page = store().List(after, "", count, labels);
     EXPECT_TRUE(page.ok()) << page.status();
     for (const SessionRecord& record : page->records) found.push_back(record.metadata.id);
     next = page->next;
@@ -220,6 +220,29 @@ TEST_P(SessionStoreTest, ListsInOrderByPageAndLabel) {
   EXPECT_EQ(ids("", 100, {}).size(), 25);
 }
 
+TEST_P(SessionStoreTest, APageEndsBeforeAKey) {
+  for (int i = 0; i < 9; ++i) {
+    ASSERT_TRUE(Write(Creation(Record(absl::StrFormat("s%d", i)), {i})).status.ok());
+  }
+  const auto page = [&](const std::string& after, const std::string& before, size_t count) {
+    const uint64_t read = store().counts().records_read;
+    const auto found = store().List(after, before, count, {});
+    EXPECT_TRUE(found.ok()) << found.status();
+    std::string ids;
+    for (const SessionRecord& record : found->records) ids += record.metadata.id + " ";
+    // What lies beyond costs nothing.
+    EXPECT_LE(store().counts().records_read - read, found->records.size() + 1);
+    return ids + found->next;
+  };
+  EXPECT_EQ(page("s1", "s4", 9), "s2 s3 ");
+  EXPECT_EQ(page("s1", "s4", 2), "s2 s3 ");
+  EXPECT_EQ(page("s1", "s4", 1), "s2 s2");
+  EXPECT_EQ(page("s1", "s4x", 9), "s2 s3 s4 ");
+  EXPECT_EQ(page("s7", "t", 9), "s8 ");
+  EXPECT_EQ(page("", "s", 9), "");
+  EXPECT_EQ(page("s4", "s4", 9), "");
+}
+
 TEST_P(SessionStoreTest, APageReadsNoMoreThanItShows) {
   std::mt19937_64 random(5);
   for (int i = 0; i < 30; ++i) {
@@ -228,7 +251,7 @@ TEST_P(SessionStoreTest, APageReadsNoMoreThanItShows) {
   }
   for (const size_t count : {1, 7, 29, 30, 100}) {
     const uint64_t before = store().counts().records_read;
-    EXPECT_EQ(store().List("", count, {})->records.size(), std::min<size_t>(count, 30));
+    EXPECT_EQ(store().List("", "", count, {})->records.size(), std::min<size_t>(count, 30));
     EXPECT_LE(store().counts().records_read - before, count + 1);
   }
   const uint64_t before = store().counts().records_read;
@@ -247,12 +270,12 @@ TEST_P(SessionStoreTest, APageEndsWhereFewCarryItsLabels) {
   }
   store().Write(writes);
   const uint64_t before = store().counts().records_read;
-  const auto first = store().List("", 10, {{"rare", "yes"}});
+  const auto first = store().List("", "", 10, {{"rare", "yes"}});
   ASSERT_TRUE(first.ok()) << first.status();
   EXPECT_LE(store().counts().records_read - before, kMostExamined + 1);
   EXPECT_EQ(first->records.size(), 1);
   EXPECT_EQ(first->next, absl::StrFormat("s%05d", kMostExamined - 1));
-  const auto second = store().List(first->next, 10, {{"rare", "yes"}});
+  const auto second = store().List(first->next, "", 10, {{"rare", "yes"}});
   EXPECT_EQ(second->records.size(), 1);
   EXPECT_EQ(second->next, "");
 }
@@ -273,7 +296,7 @@ TEST_P(SessionStoreTest, IdleSessionsExpireAtTheirTime) {
   create("used", absl::Milliseconds(1));
   ASSERT_TRUE(store().Release(leases).ok());
   absl::SleepFor(absl::Milliseconds(5));
-  const auto page = store().List("", 10, {});
+  const auto page = store().List("", "", 10, {});
   ASSERT_EQ(page->records.size(), 4);
   for (const SessionRecord& record : page->records) {
     const std::string& id = record.metadata.id;

@@ -123,7 +123,7 @@ class DamageTest : public ::testing::Test {
         ++damaged_;
       }
     }
-    const auto page = store.List("", 1000, {});
+    const auto page = store.List("", "", 1000, {});
     if (!page.ok()) return;
     EXPECT_EQ(page->records.size() + page->damaged.size(), written_.size());
     for (const SessionRecord& record : page->records) {
@@ -281,7 +281,7 @@ TEST_F(DamageTest, FlippedBitsInTheLogTakeBackTheLastWritesOfAll) {
       continue;
     }
     Contents found;
-    const auto page = (*opened)->List("", 1000, {});
+    const auto page = (*opened)->List("", "", 1000, {});
     for (const SessionRecord& record : page->records) {
       found[record.metadata.id] = (*opened)->Load(record.metadata.id).value();
     }

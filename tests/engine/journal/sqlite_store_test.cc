@@ -234,7 +234,7 @@ TEST_F(SqliteStoreTest, AFullDiskFailsWritesAndSpoilsNothing) {
   store.reset();
   store = Open(path());
   EXPECT_EQ(store->Load("s0")->tokens, before->tokens);
-  EXPECT_EQ(store->List("", 100, {})->records.size(), 9);
+  EXPECT_EQ(store->List("", "", 100, {})->records.size(), 9);
 }
 
 TEST_F(SqliteStoreTest, AnOperatorsLockFailsWritesAndSpoilsNothing) {
@@ -314,7 +314,7 @@ TEST_F(DamagedSessionTest, AnotherKey) {
 TEST_F(DamagedSessionTest, IsListedAsSuchAndExpiresNever) {
   Execute(path(), "UPDATE sessions SET record = zeroblob(80), expire_ms = 5 WHERE id = 'b'");
   auto store = Open(path());
-  const auto page = store->List("", 100, {});
+  const auto page = store->List("", "", 100, {});
   EXPECT_EQ(page->records.size(), 2);
   EXPECT_THAT(page->damaged, ElementsAre("b"));
   EXPECT_THAT(store->Expire({}).value(), IsEmpty());

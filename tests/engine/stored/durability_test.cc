@@ -232,7 +232,7 @@ TEST(Durability, WhatIsOnItsWayToTheStoreIsNotSeen) {
   const auto turn = engine->Start(std::move(request));
   std::promise<uint64_t> cut;
   engine->engine().TruncateSession(
-      "cut", 1, std::nullopt,
+      "", "cut", 1, std::nullopt,
       [&](const absl::StatusOr<SessionInfo>& info) { cut.set_value(info->length); });
   ASSERT_TRUE(Eventually([&] { return engine->engine().stats().generated_tokens == 2; }));
   for (const std::string id : {"s", "cut"}) {

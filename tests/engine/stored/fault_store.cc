@@ -127,10 +127,11 @@ absl::StatusOr<SessionRecord> FaultStore::LoadRecord(const std::string& id) {
 }
 
 absl::StatusOr<SessionStore::Page> FaultStore::List(
-    const std::string& after, size_t count, const std::map<std::string, std::string>& labels) {
+    const std::string& after, const std::string& before, size_t count,
+    const std::map<std::string, std::string>& labels) {
   WaitWhileHanging();
   const std::lock_guard lock(store_mutex_);
-  return store_->List(after, count, labels);
+  return store_->List(after, before, count, labels);
 }
 
 absl::StatusOr<std::vector<std::string>> FaultStore::Expire(const std::set<std::string>& in_use) {

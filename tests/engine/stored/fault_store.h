@@ -61,7 +61,7 @@ class FaultStore : public SessionStore {
   void Write(std::span<SessionWrite> writes) override;
   absl::StatusOr<std::vector<std::string>> Renew(std::span<const Lease> leases) override;
   absl::Status Release(std::span<const Lease> leases) override;
-  absl::StatusOr<Page> List(const std::string& after, size_t count,
+  absl::StatusOr<Page> List(const std::string& after, const std::string& before, size_t count,
                             const std::map<std::string, std::string>& labels) override;
   absl::StatusOr<std::vector<std::string>> Expire(const std::set<std::string>& in_use) override;
   absl::StatusOr<uint64_t> Size() override;

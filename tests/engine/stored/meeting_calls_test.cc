@@ -62,7 +62,7 @@ TEST(MeetingCalls, ATurnAndAForkUnderOneNewId) {
   const std::vector<int> content = *engine->Read("s");
   Answers answers(engine);
   const auto turn = engine->Start(FirstTurn("x", {1, 2}, 200));
-  engine->engine().ForkSession("s", "x", std::nullopt, answers.Next());
+  engine->engine().ForkSession("", "s", "x", std::nullopt, answers.Next());
   EXPECT_TRUE(answers.Await()[0].ok());
   EXPECT_EQ(ReasonOf(turn->Wait().status), "SESSION_BUSY");
   EXPECT_EQ(*engine->Read("x"), content);
@@ -87,9 +87,10 @@ TEST(MeetingCalls, ADeletionThatWaitsWhileTheServerStops) {
   StoredEngine engine;
   ASSERT_TRUE(engine->Create({.session_id = "s", .initial_ids = {1, 2, 3}}).ok());
   engine.store().Hang();
-  engine->engine().TruncateSession("s", 1, std::nullopt, [](const absl::StatusOr<SessionInfo>&) {});
+  engine->engine().TruncateSession("", "s", 1, std::nullopt,
+                                   [](const absl::StatusOr<SessionInfo>&) {});
   std::promise<absl::Status> deleted;
-  engine->engine().DeleteSession("s",
+  engine->engine().DeleteSession("", "s",
                                  [&](const absl::Status& status) { deleted.set_value(status); });
   engine->DropIdleBlocks();
   engine.store().AwaitHanging();

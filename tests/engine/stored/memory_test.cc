@@ -56,7 +56,7 @@ TEST(Memory, AnIdleSessionTakesAKilobyteBesidesItsTokens) {
   const int64_t restarted = HeapBytes();
   ForEach(engine, [&](int i, std::promise<void>& ended) {
     // Loads it and changes nothing.
-    engine->engine().TruncateSession(IdOf(i), 0, kLength + 1,
+    engine->engine().TruncateSession("", IdOf(i), 0, kLength + 1,
                                      [&ended](const absl::StatusOr<SessionInfo>& info) {
                                        EXPECT_TRUE(absl::IsAborted(info.status()));
                                        ended.set_value();

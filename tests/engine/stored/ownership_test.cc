@@ -207,7 +207,7 @@ TEST_F(OwnershipTest, MemoryIsNotReadLongerThanTheLease) {
   turn.GoOn();
   a_.store->AwaitHanging();
   std::promise<std::vector<int>> read;
-  a_->engine().ReadSession("s", 0, [&](absl::StatusOr<std::vector<int>> ids) {
+  a_->engine().ReadSession("", "s", 0, [&](absl::StatusOr<std::vector<int>> ids) {
     read.set_value(ids.ok() ? *std::move(ids) : std::vector<int>());
   });
   a_->DropIdleBlocks();
@@ -265,7 +265,7 @@ TEST_F(OwnershipTest, ASessionThatLeavesTheMemoryMeanwhileIsReadAgain) {
   a_.store->Hang();
   a_.store->FailNextAcquire();
   std::promise<absl::Status> deleted;
-  a_->engine().DeleteSession("s", [&](const absl::Status& s) { deleted.set_value(s); });
+  a_->engine().DeleteSession("", "s", [&](const absl::Status& s) { deleted.set_value(s); });
   const auto turn = a_->Start(Turn("s", {9}, 2));
   a_->DropIdleBlocks();
   a_.store->LetGo();
@@ -287,7 +287,7 @@ TEST_F(OwnershipTest, ADeletionAndACallMeetAtTheStore) {
     a_.store->Hang();
     std::promise<absl::Status> deleted;
     const auto deletes = [&] {
-      a_->engine().DeleteSession(id,
+      a_->engine().DeleteSession("", id,
                                  [&](const absl::Status& status) { deleted.set_value(status); });
     };
     if (deletes_first) deletes();

@@ -131,7 +131,7 @@ TEST_F(StoredSessionsTest, AClosedStoreIsNotTakenForAnEmptyOne) {
               "DRAINING");
   }
   EXPECT_EQ(ReasonOf(Answer<absl::StatusOr<StoredSessions::Page>>([&](StoredSessions::Listed done) {
-              sessions_->List("", 10, {}, std::move(done));
+              sessions_->List("", "", 10, {}, std::move(done));
             })),
             "DRAINING");
   EXPECT_EQ(ReasonOf(Answer<const absl::Status&>(

@@ -251,7 +251,7 @@ void MeasureMany(const std::string& path) {
     std::vector<std::promise<void>> seen(1000);
     for (int i = 0; i < 1000; ++i) {
       // Loads the session and changes nothing.
-      engine->engine().TruncateSession(IdOf(first + i), 0, kLength + 1,
+      engine->engine().TruncateSession("", IdOf(first + i), 0, kLength + 1,
                                        [&seen, i](const absl::StatusOr<SessionInfo>& info) {
                                          KVASIR_CHECK(absl::IsAborted(info.status()));
                                          seen[i].set_value();

@@ -95,6 +95,27 @@ affinity:
 {{- end }}
 {{- end -}}
 
+{{/* Who may call the pods, past the proxy too. */}}
+{{- define "kvasir.accessFlags" -}}
+{{- if .Values.auth.apiKeysSecret -}}
+- --api-keys=/etc/kvasir/keys/api-keys
+{{- else -}}
+- --insecure
+{{- end -}}
+{{- end -}}
+
+{{- define "kvasir.keysVolume" -}}
+{{- with .Values.auth.apiKeysSecret -}}
+- {name: keys, secret: {secretName: {{ . }}, defaultMode: 0440, items: [{key: api-keys, path: api-keys}]}}
+{{- end }}
+{{- end -}}
+
+{{- define "kvasir.keysMount" -}}
+{{- if .Values.auth.apiKeysSecret -}}
+- {name: keys, mountPath: /etc/kvasir/keys, readOnly: true}
+{{- end }}
+{{- end -}}
+
 {{/* Threads for the cores of the limit; without one, of the node. */}}
 {{- define "kvasir.threads" -}}
 - name: KVASIR_THREADS
