@@ -113,9 +113,11 @@ void Engine::Core::Run() {
     const absl::Time next_sweep = sessions_.Sweep(now);
     const absl::Time next_cut = CutStalled(now);
     const absl::Time next_count = CountBlocks(now);
+    sessions_.Submit();
     const bool has_worked = Advance();
     Publish();
     if (has_worked) continue;
+    sessions_.Submit();
     mailbox_.Wait(std::min({next_cut, next_sweep, next_count}));
     host_since_ = std::chrono::steady_clock::now();
   }
@@ -134,6 +136,7 @@ void Engine::Core::EndAll() {
   for (const auto& [id, call] : calls_) calls.push_back(call.get());
   for (Call* call : calls) Fail(*call, absl::CancelledError("the server is stopping"));
   while (!calls_.empty()) {  // on their way to the store
+    sessions_.Submit();
     mailbox_.Wait(absl::InfiniteFuture());
     RunTasks();
   }

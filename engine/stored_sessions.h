@@ -98,6 +98,12 @@ class StoredSessions {
     if (!has_store_) next_sweep_ = absl::InfinitePast();
   }
 
+  // What was asked of the store since the last time is to be done: before the engine computes or
+  // waits.
+  void Submit() {
+    if (journal_ != nullptr) journal_->Submit();
+  }
+
   // Everything saved is durable, all leases are released; the answers have been posted. From then
   // on what concerns stored sessions is answered with DRAINING.
   void Close() { journal_.reset(); }

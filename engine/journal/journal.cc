@@ -1,6 +1,7 @@
 #include "engine/journal/journal.h"
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <set>
 #include <span>
@@ -18,6 +19,7 @@ Journal::Journal(std::shared_ptr<SessionStore> store, absl::AnyInvocable<void(Ta
       thread_([this] { Loop(); }) {}
 
 Journal::~Journal() {
+  Submit();
   {
     const std::lock_guard lock(mutex_);
     ending_ = true;
@@ -30,10 +32,17 @@ Journal::~Journal() {
 
 void Journal::Enqueue(Operation operation) {
   waiting_.fetch_add(1, std::memory_order_relaxed);
+  posted_.push_back(std::move(operation));
+  wakes_ = true;
+}
+
+void Journal::Submit() {
+  if (!std::exchange(wakes_, false)) return;
   {
     const std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(operation));
+    std::move(posted_.begin(), posted_.end(), std::back_inserter(queue_));
   }
+  posted_.clear();
   wake_.notify_one();
 }
 
@@ -41,6 +50,12 @@ void Journal::Enqueue(Task run) {
   Operation operation;
   operation.run = std::move(run);
   Enqueue(std::move(operation));
+}
+
+void Journal::EnqueueForLease(Task run) {
+  const bool wakes = wakes_ || store_->shared();
+  Enqueue(std::move(run));
+  wakes_ = wakes;
 }
 
 void Journal::Write(SessionWrite write, Done<SessionWrite&&> done) {
@@ -106,7 +121,7 @@ void Journal::Expire(Done<absl::StatusOr<std::vector<std::string>>> done) {
 }
 
 void Journal::Hold(std::string id) {
-  Enqueue([this, id = std::move(id)] {
+  EnqueueForLease([this, id = std::move(id)] {
     const auto lease = leases_.find(id);
     if (lease == leases_.end()) return;
     lease->second.held = true;
@@ -116,7 +131,7 @@ void Journal::Hold(std::string id) {
 }
 
 void Journal::LetLapse(std::string id) {
-  Enqueue([this, id = std::move(id)] {
+  EnqueueForLease([this, id = std::move(id)] {
     if (const auto lease = leases_.find(id); lease != leases_.end()) lease->second.held = false;
   });
 }

@@ -23,9 +23,9 @@ namespace kvasir {
 
 // The thread before a SessionStore: its owner posts operations and never waits for a disk.
 //
-// Operations happen in the order in which they were posted. All writes that wait behind each other
-// are one store.Write: what arrives while one is being made durable becomes the next. Two writes of
-// one session are never in the same.
+// Operations happen in the order in which they were posted, from Submit on. All writes that wait
+// behind each other are one store.Write: what arrives while one is being made durable becomes the
+// next. Two writes of one session are never in the same.
 //
 // Leases are the journal's own: a session's lease is held, and renewed in time, from a successful
 // Acquire, creation or Hold until LetLapse, Release, deletion or loss.
@@ -54,6 +54,11 @@ class Journal {
   Journal& operator=(const Journal&) = delete;
 
   // --- from the owner's thread ---
+
+  // What was posted is to be done now. An owner posts all that it has and then submits, before it
+  // computes or waits: turns that end together are one commit, and the journal's thread takes the
+  // processor once.
+  void Submit();
 
   // `done` gets the write back, with what came of it. Its fence is that of the lease.
   void Write(SessionWrite write, Done<SessionWrite&&> done);
@@ -100,6 +105,8 @@ class Journal {
 
   void Enqueue(Operation operation);
   void Enqueue(Task run);
+  // About a lease: where nobody else can want it, that waits for the next operation.
+  void EnqueueForLease(Task run);
 
   // --- on the journal's thread ---
   void Loop();
@@ -116,6 +123,9 @@ class Journal {
   absl::AnyInvocable<void(Task)> post_;
   const std::shared_ptr<Renewed> renewed_;  // what was posted may outlive the journal
   const LeaseClock::duration renewal_;
+
+  std::vector<Operation> posted_;  // not submitted yet; the owner's thread alone
+  bool wakes_ = false;             // one of them does not wait for others
 
   std::map<std::string, Lease> leases_;  // the journal's thread alone
   LeaseClock::time_point next_renewal_;

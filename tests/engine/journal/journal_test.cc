@@ -83,10 +83,10 @@ std::string Named(const char* call, std::span<const SessionStore::Lease> leases)
 // Succeeds, unless told otherwise. Fences count up from 1.
 class FakeStore : public SessionStore {
  public:
-  explicit FakeStore(Script& script) : script_(script) {}
+  explicit FakeStore(Script& script, bool shared = true) : script_(script), shared_(shared) {}
   ~FakeStore() override { script_.Note("close"); }
 
-  bool shared() const override { return true; }
+  bool shared() const override { return shared_; }
   std::string name() const override { return "fake"; }
   absl::StatusOr<OwnedSession> Acquire(const std::string& id,
                                        std::optional<uint64_t> known) override {
@@ -141,6 +141,7 @@ class FakeStore : public SessionStore {
 
  private:
   Script& script_;
+  const bool shared_;
   Fence fence_ = 0;
 };
 
@@ -154,9 +155,9 @@ SessionWrite WriteTo(const std::string& id, Kind kind = Kind::kUpdate) {
 // The owner's thread is the test's.
 class JournalTest : public ::testing::Test {
  protected:
-  void Open(absl::Duration renewal = absl::Hours(1)) {
+  void Open(absl::Duration renewal = absl::Hours(1), bool shared = true) {
     journal_ = std::make_unique<Journal>(
-        std::make_unique<FakeStore>(script_),
+        std::make_unique<FakeStore>(script_, shared),
         [this](Journal::Task task) { mailbox_.Post(std::move(task)); },
         [this](LeaseClock::time_point /*asked*/, const std::vector<std::string>& renewed,
                const std::vector<std::string>& lost) {
@@ -176,8 +177,16 @@ class JournalTest : public ::testing::Test {
   }
   void Write(const std::string& id, Kind kind = Kind::kUpdate) {
     journal_->Write(WriteTo(id, kind), Noting("wrote " + id));
+    journal_->Submit();
   }
-  void Acquire(const std::string& id) { journal_->Acquire(id, 1, Noting("acquired " + id)); }
+  void Acquire(const std::string& id) {
+    journal_->Acquire(id, 1, Noting("acquired " + id));
+    journal_->Submit();
+  }
+  void Load(const std::string& id) {
+    journal_->Load(id, Noting("loaded"));
+    journal_->Submit();
+  }
   // Runs callbacks until there were so many events.
   void RunUntilEvents(size_t count) {
     std::vector<Mailbox::Task> tasks;
@@ -190,6 +199,7 @@ class JournalTest : public ::testing::Test {
   void RunAllPosted() {
     const size_t before = events_.size();
     journal_->Flush([this] { events_.emplace_back("flushed"); });
+    journal_->Submit();
     while (events_.size() == before || events_.back() != "flushed") {
       RunUntilEvents(events_.size() + 1);
     }
@@ -263,6 +273,15 @@ TEST_F(JournalTest, WritesThatQueueUpBecomeOneCommit) {
   EXPECT_EQ(journal_->stats().groups, 2);
   EXPECT_EQ(journal_->stats().writes, 17);
   EXPECT_GT(journal_->stats().write_seconds, 0);
+}
+
+TEST_F(JournalTest, WritesThatAreSubmittedTogetherAreOneCommit) {
+  Open();
+  for (const char* id : {"a", "b", "c"}) journal_->Write(WriteTo(id), Noting(id));
+  EXPECT_EQ(journal_->stats().waiting, 3);
+  EXPECT_THAT(script_.calls(), IsEmpty());
+  RunAllPosted();
+  EXPECT_THAT(script_.calls(), ElementsAre("write a b c"));
 }
 
 TEST_F(JournalTest, TwoWritesOfASessionAreTwoGroups) {
@@ -348,6 +367,17 @@ TEST_F(JournalTest, ARenewalTellsWhichLeasesItRenewed) {
   EXPECT_THAT(renewed_, ElementsAre("a"));
 }
 
+// A wake-up would cost a step more than it does here.
+TEST_F(JournalTest, ALeaseThatNobodyElseCanWantWakesNobody) {
+  Open(absl::Hours(1), /*shared=*/false);
+  Acquire("a");
+  RunUntilEvents(1);
+  journal_->LetLapse("a");
+  journal_->Submit();
+  absl::SleepFor(absl::Milliseconds(20));
+  EXPECT_EQ(journal_->stats().waiting, 1);
+}
+
 // Until the next renewal is due its end might come.
 TEST_F(JournalTest, AnOldLeaseThatIsHeldAgainIsRenewedAtOnce) {
   constexpr absl::Duration kRenewal = absl::Milliseconds(100);
@@ -357,12 +387,12 @@ TEST_F(JournalTest, AnOldLeaseThatIsHeldAgainIsRenewedAtOnce) {
   RunAllPosted();
   absl::SleepFor(2 * kRenewal);
   script_.Block();
-  journal_->Load("x", Noting("loaded"));
+  Load("x");
   script_.WaitUntilBlocked();
   // Just behind a renewal, which had nothing to renew.
-  journal_->Load("y", Noting("loaded"));
+  Load("y");
   journal_->Hold("a");
-  journal_->Load("z", Noting("loaded"));
+  Load("z");
   script_.Unblock();
   RunAllPosted();
   auto calls = script_.calls();
@@ -377,7 +407,7 @@ TEST_F(JournalTest, RenewalDoesNotWaitForALongQueue) {
   script_.Block();
   script_.WaitUntilBlocked();  // within a renewal
   const size_t before = script_.calls().size();
-  for (int i = 0; i < 3; ++i) journal_->Load("x", Noting("loaded"));
+  for (int i = 0; i < 3; ++i) Load("x");
   script_.Unblock();
   RunUntilEvents(4);
   const auto calls = script_.calls();

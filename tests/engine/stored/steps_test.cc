@@ -50,6 +50,7 @@ class StoredSessionsTest : public ::testing::Test {
   }
   void RunUntil(const std::function<bool()>& is_so) {
     while (!is_so()) {
+      sessions_->Submit();
       mailbox_.Wait(absl::InfiniteFuture());
       RunPosted();
     }
