@@ -31,12 +31,14 @@ bool Scheduler::Plan(StepPlan& plan) {
   Admit(plan);
   int budget = limits_.max_step_tokens;
   int slots = limits_.max_running;
-  int logit_rows = limits_.max_logits();
   order_ = running_;  // preemption changes running_ on the way
+  // Each call has a row of logits of its own.
+  int spare_logits =
+      limits_.max_logits() - std::min(limits_.max_running, static_cast<int>(running_.size()));
   for (Call* call : order_) {
     if (budget == 0 || slots == 0) break;
     if (!call->running || call->pending() != 1 || !call->ready()) continue;
-    const int rows = PlanCall(*call, budget, logit_rows, plan);
+    const int rows = PlanCall(*call, budget, spare_logits, plan);
     budget -= rows;
     slots -= rows;
   }
@@ -45,7 +47,7 @@ bool Scheduler::Plan(StepPlan& plan) {
   while (budget > 0 && slots > 0) {
     Call* call = TakePrompt();
     if (call == nullptr) break;
-    const int rows = PlanCall(*call, budget, logit_rows, plan);
+    const int rows = PlanCall(*call, budget, spare_logits, plan);
     budget -= rows;
     slots -= rows > 0;
   }
@@ -111,19 +113,20 @@ KvCache::Usage Scheduler::CountBlocks() {
   return cache_.CountBlocks(in_use_);
 }
 
-int Scheduler::PlanCall(Call& call, int budget, int& logit_rows, StepPlan& plan) {
+int Scheduler::PlanCall(Call& call, int budget, int& spare_logits, StepPlan& plan) {
   Session& session = *call.session;
   // Someone else may have computed what comes next.
   cache_.Restore(session, call.adoptable(), plan.block_copies);
-  int count = static_cast<int>(std::min<size_t>(call.pending(), budget));
-  const bool owes_logprobs = call.next_prompt_logprob < call.input_end();
-  if (owes_logprobs) count = std::min(count, logit_rows);
-  if (count == 0) return 0;
+  // Rows before the first one with logits: of what the session held, where the call owes
+  // log-probabilities of its input.
+  const size_t silent = std::max(call.adoptable(), session.cached) - session.cached;
+  const int count =
+      static_cast<int>(std::min({call.pending(), size_t(budget), silent + 1 + spare_logits}));
   const size_t end = session.cached + count;
   if (!MakeRoom(cache_.BlocksToReserve(session, end), call, plan)) return 0;
   cache_.Reserve(session, end, plan.block_copies);
   plan.entries.push_back({&call, session.cached, count});
-  logit_rows -= owes_logprobs ? count : 1;
+  spare_logits -= std::max(count - 1 - static_cast<int>(silent), 0);
   waiting_.Charge(call, count);
   return count;
 }

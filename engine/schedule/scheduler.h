@@ -18,8 +18,8 @@ struct SchedulerLimits {
   int max_running = 64;
   int max_queue = 1024;
   // Rows of logits that a step may have beyond one for each running call: prompt logprobs.
-  static constexpr int kPromptLogitRows = 64;
-  int max_logits() const { return max_running + kPromptLogitRows; }
+  int max_prompt_logits = 64;
+  int max_logits() const { return max_running + max_prompt_logits; }
 };
 
 // Some of one call's pending tokens: positions first .. first + count.
@@ -80,8 +80,9 @@ class Scheduler {
   // Room for one call more: blocks of idle sessions are evicted for it.
   bool MakeRoomToAdmit(Call& call, bool alone, StepPlan& plan);
   Call* TakePrompt();
-  // Gives `call` up to `budget` rows; returns how many.
-  int PlanCall(Call& call, int budget, int& logit_rows, StepPlan& plan);
+  // Gives `call` up to `budget` rows, `spare_logits` of them and one more with logits; returns how
+  // many. REQUIRES: budget > 0, spare_logits >= 0
+  int PlanCall(Call& call, int budget, int& spare_logits, StepPlan& plan);
   bool MakeRoom(int blocks, Call& call, StepPlan& plan);
   Call* Victim(const Call& call) const;
   void Preempt(Call& call, StepPlan& plan);

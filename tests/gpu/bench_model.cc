@@ -78,7 +78,7 @@ absl::Status BenchModel::Load(const std::vector<StepShape>& steps, BackendChoice
   for (const StepShape& step : steps) {
     choice.gpu.max_sequences = std::max(choice.gpu.max_sequences, step.sequences);
   }
-  choice.gpu.max_logits = choice.gpu.max_sequences + SchedulerLimits::kPromptLogitRows;
+  choice.gpu.max_logits = choice.gpu.max_sequences + SchedulerLimits().max_prompt_logits;
   max_rows_ = choice.gpu.max_step_tokens;
   absl::StatusOr<OpenedBackend> opened = OpenBackend(choice);
   if (!opened.ok()) return opened.status();

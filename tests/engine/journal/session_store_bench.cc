@@ -131,6 +131,12 @@ void Run(const std::string& place) {
 // session_store_bench [FILE | redis://HOST:PORT/DB]: FILE, new, lies on the disk to be measured,
 // the Redis is empty; else a temporary file.
 int main(int argc, char** argv) {
+  const bool help = argc == 2 && std::string(argv[1]) == "--help";
+  if (help || argc > 2) {
+    std::fprintf(help ? stdout : stderr,
+                 "usage: session_store_bench [FILE | redis://HOST:PORT/DB]\n");
+    return help ? 0 : 2;
+  }
   const kvasir::testing::TemporaryDirectory directory;
   kvasir::Run(argc > 1 ? argv[1] : (directory.path() / "sessions.db").string());
   return 0;

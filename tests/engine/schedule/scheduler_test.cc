@@ -100,10 +100,32 @@ TEST(Scheduler, IsFirstComeFirstServed) {
 
 TEST(Scheduler, SlicesWhatOwesPromptLogprobs) {
   World world(100, {.max_step_tokens = 512, .max_running = 4, .max_queue = 8});
-  Call& call = world.Start(world.AddSession("a", 0), 200, 1);
-  call.next_prompt_logprob = 1;
+  Call& call = world.Start(world.AddSession("a", 0), 200, 1, 2, /*prompt_logprobs=*/true);
   world.Step();
-  EXPECT_LE(world.RowsOf(call), world.limits.max_logits());
+  EXPECT_EQ(world.RowsOf(call), world.limits.max_logits());
+}
+
+// Its history costs no logits: only what the call brings.
+TEST(Scheduler, ReadsTheHistoryOfWhatOwesPromptLogprobsAtOnce) {
+  World world(100, {.max_step_tokens = 512, .max_running = 4, .max_queue = 8});
+  Call& call = world.Start(world.AddSession("a", 300), 20, 2, 2, /*prompt_logprobs=*/true);
+  world.Step();
+  EXPECT_EQ(call.generated, 1);
+}
+
+// Sessions that a restart has left without blocks. Those that owe log-probabilities once took the
+// rows of logits that the others need for their next tokens, and the step after had fewer than
+// none.
+TEST(Scheduler, WhatOwesPromptLogprobsLeavesEveryoneARowOfLogits) {
+  for (unsigned order = 0; order < 16; ++order) {
+    World world(400, {.max_step_tokens = 512, .max_running = 4, .max_queue = 8});
+    for (int i = 0; i < 4; ++i) {
+      world.Start(world.AddSession(std::to_string(i), 100), 90, 3, 2, (order >> i & 1) != 0);
+    }
+    int steps = 0;
+    while (world.Step()) ASSERT_LT(++steps, 100);
+    EXPECT_EQ(world.finished.size(), 4);
+  }
 }
 
 // A prompt takes as many rows as leave the decoding calls their rhythm, once the pace is known.

@@ -33,6 +33,8 @@ constexpr int kMaxSessions = 30;
 constexpr int kMaxCalls = 24;
 constexpr int kMaxTokens = 200;  // of a session and a call together: it must fit the pool alone
 constexpr int kPoolBlocks = 24;
+constexpr int kMaxRunning = 4;
+constexpr int kPromptLogits = 12;
 constexpr int kHostBlocks[] = {0, 7, 1, 100};
 // No call that its reader does not hold up takes longer: twice what computing all that may wait,
 // each from its first token, takes at the slowest, one call at a time, pauses counted.
@@ -44,7 +46,11 @@ class Simulation {
   explicit Simulation(unsigned seed)
       : random_(seed),
         host_blocks_(kHostBlocks[seed % std::size(kHostBlocks)]),
-        world_(kPoolBlocks, {.max_step_tokens = 48, .max_running = 4, .max_queue = 100},
+        world_(kPoolBlocks,
+               {.max_step_tokens = 48,
+                .max_running = kMaxRunning,
+                .max_queue = 100,
+                .max_prompt_logits = kPromptLogits},
                /*share_prefixes=*/true, host_blocks_) {}
 
   void Run() {
@@ -60,6 +66,7 @@ class Simulation {
     EXPECT_GT(world_.scheduler.preemptions(), 100);
     EXPECT_GT(world_.table.evicted_blocks(), 100);
     EXPECT_GT(world_.admitted.size(), 100);
+    EXPECT_EQ(world_.most_logits, kMaxRunning + kPromptLogits);
     EXPECT_EQ(world_.cache.saved_blocks() > 100, host_blocks_ > 0);
     EXPECT_EQ(world_.cache.restored_blocks() > 100, host_blocks_ > 0);
   }
@@ -124,7 +131,7 @@ class Simulation {
       world_.Cut(session, Below(static_cast<int>(session.committed) + 1));
     }
     if (session.committed + input + max_new <= kMaxTokens) {
-      Live(world_.Start(session, input, max_new, Below(3)));
+      Live(world_.Start(session, input, max_new, Below(3), /*prompt_logprobs=*/Below(4) == 0));
     }
   }
 

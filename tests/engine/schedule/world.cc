@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <set>
 
@@ -58,10 +59,10 @@ void World::Cut(Session& session, size_t length) {
   cache.Truncate(session, length);
 }
 
-Call& World::Start(Session& session, int input, uint32_t max_new, int token) {
+Call& World::Start(Session& session, int input, uint32_t max_new, int token, bool prompt_logprobs) {
   auto call = std::make_unique<Call>();
   call->session = &session;
-  return Begin(std::move(call), input, max_new, token);
+  return Begin(std::move(call), input, max_new, token, prompt_logprobs);
 }
 
 Call& World::StartOneShot(int input, uint32_t max_new, const std::string& tenant, int token) {
@@ -69,21 +70,22 @@ Call& World::StartOneShot(int input, uint32_t max_new, const std::string& tenant
   call->one_shot = std::make_unique<Session>();
   call->one_shot->tenant = tenant;
   call->session = call->one_shot.get();
-  return Begin(std::move(call), input, max_new, token);
+  return Begin(std::move(call), input, max_new, token, /*prompt_logprobs=*/false);
 }
 
-Call& World::Begin(std::unique_ptr<Call> owned, int input, uint32_t max_new, int token) {
+Call& World::Begin(std::unique_ptr<Call> owned, int input, uint32_t max_new, int token,
+                   bool prompt_logprobs) {
   Call& call = *owned;
   Session& session = *call.session;
   call.id = next_id_++;
   call.sink = std::make_shared<SwitchedSink>();
   call.base_length = session.committed;
   call.max_new_tokens = max_new;
-  call.next_prompt_logprob = call.base_length + input;
+  call.next_prompt_logprob = call.base_length + (prompt_logprobs ? 0 : input);
   call.request.input_ids.assign(input, token);
   session.tokens.insert(session.tokens.end(), input, token);
   session.busy = true;
-  if (session.cached == session.tokens.size()) cache.Truncate(session, session.cached - 1);
+  cache.Truncate(session, call.adoptable());
   scheduler.Add(call);
   calls[call.id] = std::move(owned);
   return call;
@@ -106,6 +108,7 @@ bool World::Step() {
     if (!call->started && call->running) {
       call->started = true;
       admitted.push_back(call->id);
+      if (call->next_prompt_logprob == 0) call->next_prompt_logprob = 1;  // the first has no past
     }
   }
   if (!work) return false;
@@ -119,6 +122,7 @@ bool World::Step() {
   for (const StepEntry& entry : plan.entries) {
     Call& call = *entry.call;
     Session& session = *call.session;
+    call.next_prompt_logprob += PromptLogits(entry);
     session.cached = entry.first + entry.count;
     cache.Publish(session);
     if (call.pending() > 0) continue;
@@ -156,8 +160,18 @@ void World::Compute(const StepEntry& entry) {
   }
 }
 
+int World::PromptLogits(const StepEntry& entry) {
+  const Call& call = *entry.call;
+  int rows = 0;
+  for (size_t next = entry.first + 1; next <= entry.first + entry.count; ++next) {
+    rows += next >= call.next_prompt_logprob && next < call.input_end();
+  }
+  return rows;
+}
+
 void World::CheckPlan() {
   int rows = 0;
+  int logits = 0;
   std::set<const Call*> seen;
   std::set<int> written;
   for (const StepEntry& entry : plan.entries) {
@@ -175,8 +189,11 @@ void World::CheckPlan() {
       ASSERT_TRUE(written.insert(session.blocks[block]).second);
     }
     rows += entry.count;
+    logits += PromptLogits(entry) + (entry.first + entry.count == session.tokens.size() ? 1 : 0);
   }
+  most_logits = std::max(most_logits, logits);
   ASSERT_LE(rows, limits.max_step_tokens);
+  ASSERT_LE(logits, limits.max_logits());
   ASSERT_LE(plan.entries.size(), limits.max_running);
 }
 

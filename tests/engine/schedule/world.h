@@ -36,7 +36,8 @@ class World {
   Session& Fork(const Session& source, const std::string& id);
   void Cut(Session& session, size_t length);
   // `input`: tokens, all the same one.
-  Call& Start(Session& session, int input, uint32_t max_new, int token = 2);
+  Call& Start(Session& session, int input, uint32_t max_new, int token = 2,
+              bool prompt_logprobs = false);
   // A call without a session.
   Call& StartOneShot(int input, uint32_t max_new, const std::string& tenant = "", int token = 2);
   SwitchedSink& SinkOf(Call& call) { return static_cast<SwitchedSink&>(*call.sink); }
@@ -59,10 +60,14 @@ class World {
   std::vector<uint64_t> finished;
   double now = 0;  // seconds
   uint64_t computed_rows = 0;
+  int most_logits = 0;  // rows of one step
 
  private:
-  Call& Begin(std::unique_ptr<Call> call, int input, uint32_t max_new, int token);
+  Call& Begin(std::unique_ptr<Call> call, int input, uint32_t max_new, int token,
+              bool prompt_logprobs);
   void CheckPlan();
+  // Rows of the entry with logits that its call owes to whoever asked for its input's.
+  static int PromptLogits(const StepEntry& entry);
   void Compute(const StepEntry& entry);
 
   void Copy(const BlockCopy& copy);

@@ -24,9 +24,14 @@ using testing::RandomModel;
 using testing::SyncEngine;
 
 constexpr int kBatch = 16;
-constexpr uint32_t kInput = 16, kReply = 64;  // tokens of a turn
+constexpr uint32_t kInput = 16, kReply = 64;  // tokens of a turn; replies on the average
 constexpr int kTurns = 12;                    // of each session
-constexpr int kPairs = 7;
+constexpr int kPairs = 9;
+
+enum class Replies {
+  kOfAllLengths,  // 37 to 92 tokens: turns end one by one
+  kOfOneLength,   // all turns end in the same step, and nobody computes while they are stored
+};
 
 constexpr int kSessions = 100'000;
 constexpr size_t kLength = 1'000;
@@ -78,8 +83,15 @@ class Talk : public GenerateSink {
   std::promise<void>* ended_;
 };
 
+uint32_t ReplyLength(Replies replies, int session, int turn) {
+  if (replies == Replies::kOfOneLength) return kReply;
+  // The turns of a session are as long together, whatever the session.
+  const uint32_t step = kReply / (kTurns - 1);
+  return kReply - step * (kTurns - 1) / 2 + step * ((turn * 5 + session) % kTurns);
+}
+
 // Generated tokens a second.
-double Throughput(const EngineOptions& options) {
+double Throughput(const EngineOptions& options, Replies replies) {
   auto created = Engine::Create(options);
   KVASIR_CHECK(created.ok());
   Engine& engine = **created;
@@ -87,7 +99,7 @@ double Throughput(const EngineOptions& options) {
   const Talk::Next next = [&](int session, int turn) {
     engine.Generate({.session_id = absl::StrFormat("s%d", session),
                      .input_ids = std::vector<int>(kInput, 100 + turn),
-                     .max_new_tokens = kReply,
+                     .max_new_tokens = ReplyLength(replies, session, turn),
                      .ignore_eos = true,
                      .create_if_missing = true},
                     std::make_shared<Talk>(session, turn, next, &ended[session]));
@@ -96,21 +108,26 @@ double Throughput(const EngineOptions& options) {
     for (int i = 0; i < kBatch; ++i) next(i, 0);
     for (auto& one : ended) one.get_future().get();
   });
-  return kBatch * kTurns * kReply / milliseconds * 1e3;
+  int tokens = 0;
+  for (int turn = 0; turn < kTurns; ++turn) {
+    for (int i = 0; i < kBatch; ++i) tokens += static_cast<int>(ReplyLength(replies, i, turn));
+  }
+  return tokens / milliseconds * 1e3;
 }
 
 void MeasureThroughput(const std::string& model, const std::string& folder) {
   struct Mode {
     const char* name;
     Durability durability;
+    Replies replies = Replies::kOfAllLengths;
   };
   absl::PrintF(
       "%d sessions at once, %d turns of %d + %d tokens each, %d pairs with and without "
-      "SQLite: medians\n%-10s %14s %14s %10s %10s\n",
+      "SQLite: medians\n%-24s %14s %14s %10s %10s\n",
       kBatch, kTurns, kInput, kReply, kPairs, "durability", "without, tok/s", "with, tok/s",
       "ratio", "from..to");
   int files = 0;
-  const auto run = [&](std::optional<Durability> durability) {
+  const auto run = [&](std::optional<Durability> durability, Replies replies) {
     EngineOptions options;
     options.model_dir = model;
     options.kv_memory = int64_t{256} << 20;
@@ -118,21 +135,22 @@ void MeasureThroughput(const std::string& model, const std::string& folder) {
       options.durability = *durability;
       options.session_store = OpenStore(absl::StrFormat("%s/speed-%d", folder, ++files));
     }
-    return Throughput(options);
+    return Throughput(options, replies);
   };
-  (void)run(std::nullopt);  // warm
-  for (const Mode mode : {Mode{"turn", Durability::kTurn}, Mode{"token", Durability::kToken},
-                          Mode{"none", Durability::kNone}}) {
+  (void)run(std::nullopt, Replies::kOfAllLengths);  // warm
+  for (const Mode mode : {Mode{"turn", Durability::kTurn},
+                          Mode{"turn, all at one time", Durability::kTurn, Replies::kOfOneLength},
+                          Mode{"token", Durability::kToken}, Mode{"none", Durability::kNone}}) {
     std::vector<double> without, with, ratios;
     for (int i = 0; i < kPairs; ++i) {
       // Which one comes first changes: the machine's mood has a slope.
-      if (i % 2 == 0) without.push_back(run(std::nullopt));
-      with.push_back(run(mode.durability));
-      if (i % 2 == 1) without.push_back(run(std::nullopt));
+      if (i % 2 == 0) without.push_back(run(std::nullopt, mode.replies));
+      with.push_back(run(mode.durability, mode.replies));
+      if (i % 2 == 1) without.push_back(run(std::nullopt, mode.replies));
       ratios.push_back(with.back() / without.back());
     }
     const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end());
-    absl::PrintF("%-10s %14.0f %14.0f %10.3f %.3f..%.3f\n", mode.name, Median(without),
+    absl::PrintF("%-24s %14.0f %14.0f %10.3f %.3f..%.3f\n", mode.name, Median(without),
                  Median(with), Median(ratios), *least, *most);
     std::fflush(stdout);
   }
@@ -272,9 +290,10 @@ void MeasureMany(const std::string& path) {
 // stored_engine_bench MODEL_DIR [FOLDER]: FOLDER lies on the disk to be measured; else a temporary
 // one.
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: stored_engine_bench MODEL_DIR [FOLDER]\n");
-    return 2;
+  const bool help = argc == 2 && std::string(argv[1]) == "--help";
+  if (help || argc < 2 || argc > 3) {
+    std::fprintf(help ? stdout : stderr, "usage: stored_engine_bench MODEL_DIR [FOLDER]\n");
+    return help ? 0 : 2;
   }
   const kvasir::testing::TemporaryDirectory temporary;
   const std::string folder = argc > 2 ? argv[2] : temporary.path().string();

@@ -50,6 +50,13 @@ class StoredServer {
     EXPECT_EQ(program_.Wait(), signal == SIGKILL ? -SIGKILL : 0) << program_.standard_error();
     EXPECT_EQ(program_.standard_error(), "");
   }
+  // Ends it, if it has not ended itself, to tell why calls on it failed.
+  void TellItsEnd() {
+    program_.Signal(SIGKILL);
+    const int status = program_.Wait();
+    std::cout << "kvasir-model ended with " << status << ", its standard error:\n"
+              << program_.standard_error();
+  }
 
  private:
   static grpc::ChannelArguments OwnConnection() {
@@ -85,6 +92,7 @@ class Round {
       server_ = std::make_unique<StoredServer>(store_, durability_);
       figures.found += Compare();
     }
+    if (::testing::Test::HasFailure()) server_->TellItsEnd();
     for (const LoadClient& client : clients_) {
       figures.acknowledged_turns += client.acknowledged_turns();
     }
