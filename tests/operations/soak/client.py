@@ -61,7 +61,7 @@ class RefusedError(Exception):
 
     def passes(self) -> bool:
         """Whether a replica, the proxy, the store or the line may have failed."""
-        if self.code == "UNAVAILABLE" or self.reason == "SESSION_BUSY":
+        if self.code == "UNAVAILABLE" or self.reason in ("SESSION_BUSY", "LEASE_LOST"):
             return True
         return not self.told() and self.code in ("CANCELLED", "UNKNOWN", "INTERNAL")
 
