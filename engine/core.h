@@ -100,6 +100,8 @@ class Engine::Core {
   // --- calls ------------------------------------------------------------------------------------
   absl::Status CheckRequest(const GenerateRequest& request) const;
   absl::Status CheckFits(const Call& call) const;
+  // Tokens that the KV pool holds for a tenant at most.
+  size_t KvTokensOfTenant() const;
   // Both with the session that the call names, or why there is none.
   void Open(Call& call, const absl::StatusOr<Session*>& found);
   absl::Status OpenSession(Call& call, const absl::StatusOr<Session*>& found);

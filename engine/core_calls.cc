@@ -156,15 +156,24 @@ absl::Status Engine::Core::CheckFits(const Call& call) const {
   // The last token that is asked for needs no K and V.
   const size_t asked = std::min<size_t>(request.max_new_tokens.value_or(1), max_positions - end);
   const size_t stored = end + (asked > 0 ? asked - 1 : 0);
-  if (stored > model_->info.kv_tokens) {
-    return MakeError(Reason::kKvTooSmall,
-                     absl::StrCat("session length ", call.base_length, ", ",
-                                  request.input_ids.size(), " input_ids and max_new_tokens need ",
-                                  stored, " tokens of KV cache; the pool holds ",
-                                  model_->info.kv_tokens, " (--kv-memory)"),
-                     {{"kv_tokens", absl::StrCat(model_->info.kv_tokens)}});
+  const size_t most = KvTokensOfTenant();
+  if (stored > most) {
+    const std::string limit =
+        limits_.max_tenant_blocks > 0
+            ? absl::StrCat("a tenant may have ", most, " of the pool's (--max-kv-share)")
+            : absl::StrCat("the pool holds ", most, " (--kv-memory)");
+    return MakeError(
+        Reason::kKvTooSmall,
+        absl::StrCat("session length ", call.base_length, ", ", request.input_ids.size(),
+                     " input_ids and max_new_tokens need ", stored, " tokens of KV cache; ", limit),
+        {{"kv_tokens", absl::StrCat(most)}});
   }
   return absl::OkStatus();
+}
+
+size_t Engine::Core::KvTokensOfTenant() const {
+  if (limits_.max_tenant_blocks == 0) return model_->info.kv_tokens;
+  return size_t(limits_.max_tenant_blocks) * kBlockTokens;
 }
 
 void Engine::Core::Begin(Call& call) {
@@ -172,9 +181,9 @@ void Engine::Core::Begin(Call& call) {
   SamplingOverrides sampling =
       Merge(call.request.sampling, Merge(session.sampling, model_->generation.sampling));
   call.params = Resolve(sampling);
-  // A session can grow to the end of the context, or of the pool where that is smaller: one token
-  // more than the pool stores.
-  const size_t context = std::min<size_t>(model_->config.max_positions, model_->info.kv_tokens + 1);
+  // A session can grow to the end of the context, or of what its tenant may have of the pool where
+  // that is smaller: one token more than this stores.
+  const size_t context = std::min<size_t>(model_->config.max_positions, KvTokensOfTenant() + 1);
   const size_t room = context - std::min(context, call.input_end());
   const uint32_t asked = call.request.max_new_tokens.value_or(std::numeric_limits<uint32_t>::max());
   call.max_new_tokens = static_cast<uint32_t>(std::min<size_t>(asked, room));

@@ -137,6 +137,10 @@ absl::Status Engine::Core::LoadOn(const std::string& device, const EngineOptions
   const absl::StatusOr<int> blocks = CountKvBlocks(options, model.config, *model.backend);
   if (!blocks.ok()) return blocks.status();
   model.kv_blocks = *blocks;
+  if (options.tenant_kv_share < 1) {
+    model.limits.max_tenant_blocks =
+        std::max(1, static_cast<int>(options.tenant_kv_share * *blocks));
+  }
   const absl::Status allocated = model.backend->AllocateKv(model.config.layers, *blocks);
   if (!allocated.ok()) return allocated;
 

@@ -63,6 +63,7 @@ struct EngineOptions {
   Durability durability = Durability::kTurn;
   std::optional<absl::Duration> session_ttl;  // of sessions that are created without one
   TenantLimits tenant_limits;
+  double tenant_kv_share = 1;  // of the KV pool, that a tenant's sessions may hold
   std::function<void(const std::string&)> warn;  // a line for the operator; may be null
 };
 

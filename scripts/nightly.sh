@@ -2,8 +2,9 @@
 # What takes too long for every change: every stage of scripts/test.sh with clang-tidy on all
 # files and long fuzzing, the scheduler's simulation with many seeds, a million texts beside Hugging
 # Face's tokenizers, the GPU's library for every architecture, all bugs that are planted in it in every
-# mode, servers killed under load, a store that is away for long, each with a new seed, then the tests
-# with the label slow, which skip themselves without KVASIR_MODEL_DIR, a folder with a real checkpoint.
+# mode, servers killed under load, twenty minutes of mixed load with faults, a store that is away for
+# long, each with a new seed, then the tests with the label slow, which skip themselves without
+# KVASIR_MODEL_DIR, a folder with a real checkpoint.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -21,5 +22,6 @@ KVASIR_GPU_LIBRARY=build/architectures/bin/libkvasir_cuda.so \
 scripts/simt-bugs.sh
 scripts/torture.sh --seed="$seed"
 scripts/torture.sh --move --seed="$seed"
+scripts/soak.sh --seed="$seed"
 KVASIR_OUTAGE_SECONDS=10 build/release/tests/stored_outage_test
 ctest --test-dir build/release --label-regex slow --output-on-failure --no-tests=error

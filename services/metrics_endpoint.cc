@@ -69,10 +69,17 @@ class MetricsEndpoint::Server {
     return ports.empty() ? std::nullopt : std::optional(ports.front());
   }
 
-  void Set(Service service, absl::Status state) {
+  void Set(Service service) {
     const std::unique_lock lock(mutex_);
     service_ = std::move(service);
-    state_ = std::move(state);
+    state_ = absl::OkStatus();
+  }
+  void Stop() {
+    const std::unique_lock lock(mutex_);
+    if (last_) return;
+    last_ = Text();
+    service_ = {};
+    state_ = absl::UnavailableError("stopped");
   }
   void SetState(absl::Status state) {
     const std::unique_lock lock(mutex_);
@@ -81,14 +88,18 @@ class MetricsEndpoint::Server {
 
  private:
   Answer CollectMetrics() {
-    std::vector<prometheus::MetricFamily> families;
     const std::shared_lock lock(mutex_);
+    return {200, last_ ? *last_ : Text(), kPrometheusText};
+  }
+  // REQUIRES: mutex_ is held.
+  std::string Text() const {
+    std::vector<prometheus::MetricFamily> families;
     for (const auto& collectable : service_.metrics) {
       std::vector<prometheus::MetricFamily> more = collectable->Collect();
       families.insert(families.end(), std::make_move_iterator(more.begin()),
                       std::make_move_iterator(more.end()));
     }
-    return {200, prometheus::TextSerializer().Serialize(families), kPrometheusText};
+    return prometheus::TextSerializer().Serialize(families);
   }
   Answer Health() {
     const std::shared_lock lock(mutex_);
@@ -103,6 +114,7 @@ class MetricsEndpoint::Server {
   std::shared_mutex mutex_;
   // guarded by mutex_
   Service service_;
+  std::optional<std::string> last_;  // once it has stopped: the metrics
   absl::Status state_ = absl::UnavailableError("loading");
 
   Handler metrics_{[this] { return CollectMetrics(); }};
@@ -131,10 +143,10 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(const st
 
 MetricsEndpoint::~MetricsEndpoint() { StopServing(); }
 
-void MetricsEndpoint::Serve(Service service) { server_.Set(std::move(service), absl::OkStatus()); }
+void MetricsEndpoint::Serve(Service service) { server_.Set(std::move(service)); }
 
 void MetricsEndpoint::Drain() { server_.SetState(absl::UnavailableError("draining")); }
 
-void MetricsEndpoint::StopServing() { server_.Set({}, absl::UnavailableError("stopped")); }
+void MetricsEndpoint::StopServing() { server_.Stop(); }
 
 }  // namespace kvasir

@@ -21,7 +21,8 @@ namespace kvasir {
 //   /healthz  200 while the program works, 503 where only a restart helps
 //   /readyz   200 while it takes calls; 503 before, while it drains, and where it could do nothing
 //
-// It answers from Start on, and after StopServing: not ready then, without metrics of the service.
+// It answers from Start on, and after StopServing: not ready then, with the metrics as they were at
+// last, so that whoever asks a service that ends sees all that it has done.
 class MetricsEndpoint {
  public:
   using Metrics = std::vector<std::shared_ptr<prometheus::Collectable>>;
@@ -45,7 +46,7 @@ class MetricsEndpoint {
   void Serve(Service service);
   // Not ready any more.
   void Drain();
-  // From now on nothing is asked of the service.
+  // Asks the service for its metrics once more, and for nothing from now on.
   void StopServing();
 
   // With the port that was bound.

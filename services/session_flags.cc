@@ -41,6 +41,10 @@ void SessionFlags::AddTo(ServiceCommand& command) {
       .AddFlag("--max-session-tokens", max_tokens_,
                "Tokens in all sessions of a tenant together; 0: any number")
       ->check(CLI::NonNegativeNumber);
+  command
+      .AddFlag("--max-kv-share", max_kv_share_,
+               "Of the KV cache's memory, that a tenant's sessions may hold; over 0 to 1")
+      ->check(CLI::Range(1e-6, 1.0));
 }
 
 absl::Status SessionFlags::Apply(const ServiceCommand& command, prometheus::Registry& registry,
@@ -64,6 +68,7 @@ absl::Status SessionFlags::Apply(const ServiceCommand& command, prometheus::Regi
                                                : Durability::kTurn;
   if (ttl_ > 0) options.session_ttl = absl::Seconds(ttl_);
   options.tenant_limits = {max_sessions_, max_tokens_};
+  options.tenant_kv_share = max_kv_share_;
   options.warn = [](const std::string& line) { spdlog::warn("{}", line); };
   return absl::OkStatus();
 }

@@ -30,6 +30,7 @@ class SessionFlags {
   double ttl_ = 0;
   int64_t max_sessions_ = 0;
   int64_t max_tokens_ = 0;
+  double max_kv_share_ = 1;
   std::shared_ptr<SessionStore> opened_;         // null: memory
   std::shared_ptr<StoreMetrics> store_metrics_;  // null: memory
 };

@@ -41,10 +41,25 @@ void KvCache::Forget(int block, std::vector<BlockCopy>& copies) {
   index_->Erase(block);
 }
 
-void KvCache::Release(int block) {
+bool KvCache::Release(int block) {
   const bool keep = index_ && index_->listed(block);
   allocator_.Release(block, keep);
-  if (index_ && !keep && allocator_.references(block) == 0) index_->Erase(block);
+  const bool freed = allocator_.references(block) == 0;
+  if (index_ && !keep && freed) index_->Erase(block);
+  return freed;
+}
+
+void KvCache::CountHeld(const Session& session, int more) {
+  if (more == 0) return;
+  const auto held = held_.try_emplace(session.tenant).first;
+  held->second += more;
+  KVASIR_CHECK(held->second >= 0);
+  if (held->second == 0) held_.erase(held);
+}
+
+int KvCache::held(const std::string& tenant) const {
+  const auto found = held_.find(tenant);
+  return found != held_.end() ? found->second : 0;
 }
 
 size_t KvCache::BlocksFor(size_t tokens) { return (tokens + kBlockTokens - 1) / kBlockTokens; }
@@ -62,6 +77,7 @@ int KvCache::BlocksToReserve(const Session& session, size_t length) const {
 void KvCache::Reserve(Session& session, size_t length, std::vector<BlockCopy>& copies) {
   KVASIR_CHECK(session.blocks.size() == BlocksFor(session.cached) && session.cached <= length);
   KVASIR_CHECK(BlocksToReserve(session, length) <= allocator_.free());
+  const int free = allocator_.free();
   if (length > session.cached && session.cached % kBlockTokens != 0) {
     int& tail = session.blocks.back();
     if (TailIsShared(session)) {
@@ -73,14 +89,17 @@ void KvCache::Reserve(Session& session, size_t length, std::vector<BlockCopy>& c
     }
   }
   while (session.blocks.size() < BlocksFor(length)) session.blocks.push_back(Allocate(copies));
+  CountHeld(session, free - allocator_.free());
 }
 
 void KvCache::Truncate(Session& session, size_t length) {
   session.cached = std::min(session.cached, length);
+  int freed = 0;
   while (session.blocks.size() > BlocksFor(session.cached)) {
-    Release(session.blocks.back());
+    freed += Release(session.blocks.back()) ? 1 : 0;
     session.blocks.pop_back();
   }
+  CountHeld(session, -freed);
 }
 
 void KvCache::Share(const Session& source, size_t length, Session& fork) {
@@ -115,6 +134,7 @@ void KvCache::Restore(Session& session, size_t limit, std::vector<BlockCopy>& co
 void KvCache::TakeBlocks(Session& session, size_t limit, std::vector<BlockCopy>* copies) {
   if (!index_ || session.cached % kBlockTokens != 0) return;
   Publish(session);  // so that its own blocks have keys
+  const int free = allocator_.free();
   while (session.cached + kBlockTokens <= limit) {
     const PrefixIndex::Tokens tokens = TokensOf(session, session.blocks.size());
     const PrefixIndex::Key key = index_->Extend(KeyBefore(session, session.blocks.size()), tokens);
@@ -124,10 +144,11 @@ void KvCache::TakeBlocks(Session& session, size_t limit, std::vector<BlockCopy>*
     } else if (copies != nullptr) {
       block = RestoreBlock(key, tokens, *copies);
     }
-    if (block < 0) return;
+    if (block < 0) break;
     session.blocks.push_back(block);
     session.cached += kBlockTokens;
   }
+  CountHeld(session, free - allocator_.free());
 }
 
 int KvCache::RestoreBlock(PrefixIndex::Key key, PrefixIndex::Tokens tokens,

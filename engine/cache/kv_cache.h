@@ -3,8 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/batch.h"
@@ -57,6 +59,10 @@ class KvCache {
   bool DropTail(Session& session);
   bool TailIsShared(const Session& session) const;
 
+  // Blocks that the sessions of a tenant hold, those that they share counted once: with another
+  // tenant none is shared.
+  int held(const std::string& tenant) const;
+
   struct Usage {
     int running = 0;  // blocks of the sessions that were named
     int cached = 0;   // nobody's blocks, which are found again until someone needs the room
@@ -78,13 +84,16 @@ class KvCache {
                    std::vector<BlockCopy>& copies);
   // Adopt; where `copies` is not null Restore.
   void TakeBlocks(Session& session, size_t limit, std::vector<BlockCopy>* copies);
-  void Release(int block);
+  // Returns whether the block is free now.
+  bool Release(int block);
+  void CountHeld(const Session& session, int more);
   PrefixIndex::Key KeyBefore(const Session& session, size_t block) const;
 
   BlockAllocator allocator_;
   std::optional<PrefixIndex> index_;
-  std::optional<HostTier> host_;  // only with an index
-  std::vector<bool> marked_;      // [blocks], scratch of CountBlocks
+  std::optional<HostTier> host_;     // only with an index
+  std::map<std::string, int> held_;  // blocks by tenant; of those that hold some
+  std::vector<bool> marked_;         // [blocks], scratch of CountBlocks
   uint64_t saved_blocks_ = 0;
   uint64_t restored_blocks_ = 0;
 };

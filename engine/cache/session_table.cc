@@ -38,12 +38,20 @@ void SessionTable::Unpin(Session& session) {
 }
 
 bool SessionTable::Evict(int blocks) {
+  return EvictUntil([&] { return cache_.allocator().free() >= blocks; }, nullptr);
+}
+
+bool SessionTable::EvictDownTo(int blocks, const std::string& tenant) {
+  return EvictUntil([&] { return cache_.held(tenant) <= blocks; }, &tenant);
+}
+
+template <typename Done>
+bool SessionTable::EvictUntil(Done done, const std::string* tenant) {
   for (const bool take_shared : {false, true}) {
-    for (auto it = evictable_.begin();
-         it != evictable_.end() && cache_.allocator().free() < blocks;) {
+    for (auto it = evictable_.begin(); it != evictable_.end() && !done();) {
       Session& session = **(it++);
-      while (cache_.allocator().free() < blocks && !session.blocks.empty() &&
-             (take_shared || !cache_.TailIsShared(session))) {
+      if (tenant != nullptr && session.tenant != *tenant) continue;
+      while (!done() && !session.blocks.empty() && (take_shared || !cache_.TailIsShared(session))) {
         cache_.DropTail(session);
         ++evicted_blocks_;
       }
@@ -52,7 +60,7 @@ bool SessionTable::Evict(int blocks) {
       bare_.splice(bare_.end(), evictable_, *session.idle);
     }
   }
-  return cache_.allocator().free() >= blocks;
+  return done();
 }
 
 std::optional<absl::Time> SessionTable::Expire(absl::Time now,

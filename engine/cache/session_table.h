@@ -36,6 +36,8 @@ class SessionTable {
   // Evicts until `blocks` are free: tail blocks that no one shares first, oldest session first,
   // then shared ones. False where all that may go has gone and that is not enough.
   bool Evict(int blocks);
+  // The same among one tenant's sessions, until all that it has hold no more than `blocks`.
+  bool EvictDownTo(int blocks, const std::string& tenant);
   uint64_t evicted_blocks() const { return evicted_blocks_; }
 
   // Erases the sessions whose idle time has run out, each after `expired` was told, and tells when
@@ -59,6 +61,9 @@ class SessionTable {
   std::optional<absl::Time> least_recent_use() const;
 
  private:
+  // Until done(). `tenant`: null: anybody's.
+  template <typename Done>
+  bool EvictUntil(Done done, const std::string* tenant);
   std::list<Session*>& ListOf(const Session& session) { return session.bare ? bare_ : evictable_; }
 
   KvCache& cache_;

@@ -73,9 +73,16 @@ void Scheduler::Record(const StepPlan& plan, double seconds) {
 void Scheduler::Admit(StepPlan& plan) {
   int active = static_cast<int>(
       std::count_if(running_.begin(), running_.end(), [](const Call* c) { return !c->stalled(); }));
+  waiting_.PassOverNobody();
   while (active < limits_.max_running) {
     Call* call = waiting_.Next();
-    if (call == nullptr || !MakeRoomToAdmit(*call, active == 0, plan)) return;
+    if (call == nullptr) return;
+    const Room room = MakeRoomToAdmit(*call, active == 0, plan);
+    if (room == Room::kNot) return;
+    if (room == Room::kNotOfTenant) {
+      waiting_.PassOver(*call);
+      continue;
+    }
     waiting_.Began(*call);
     waiting_.Remove(*call);
     const auto place = std::find_if(running_.begin(), running_.end(),
@@ -89,22 +96,51 @@ void Scheduler::Admit(StepPlan& plan) {
 
 // Eviction starts here and not at the first chunk: a call that is let in should not be the next to
 // be thrown out. A call that would be alone goes ahead: others will make room on the way.
-bool Scheduler::MakeRoomToAdmit(Call& call, bool alone, StepPlan& plan) {
+Scheduler::Room Scheduler::MakeRoomToAdmit(Call& call, bool alone, StepPlan& plan) {
   Session& session = *call.session;
   if (!call.one_shot) table_.Pin(session);
   const size_t own = session.cached;
   cache_.Adopt(session, call.adoptable());
   const int need = cache_.BlocksToReserve(session, session.tokens.size());
-  if (need <= cache_.allocator().free() || table_.Evict(need) || alone) {
-    // Not before it is let in: what is brought back for nothing would drive out something else.
-    cache_.Restore(session, call.adoptable(), plan.block_copies);
-    prefix_queries_ += std::max(call.adoptable(), own) - own;
-    prefix_hits_ += session.cached - own;
-    return true;
+  const bool within_share = IsWithinShare(call, need + BlocksPromised(session.tenant));
+  Room room = within_share || IsAloneOfTenant(call) ? Room::kIs : Room::kNotOfTenant;
+  if (room == Room::kIs && need > cache_.allocator().free() && !table_.Evict(need) && !alone) {
+    room = Room::kNot;
   }
-  cache_.Truncate(session, own);  // who waits holds nothing that could not be taken away
-  if (!call.one_shot) table_.Unpin(session);
-  return false;
+  // Who waits holds nothing that could not be taken away; nor does who is let in all the same.
+  if (room != Room::kIs || !within_share) cache_.Truncate(session, own);
+  if (room != Room::kIs) {
+    if (!call.one_shot) table_.Unpin(session);
+    return room;
+  }
+  // Not before it is let in: what is brought back for nothing would drive out something else.
+  if (within_share) cache_.Restore(session, call.adoptable(), plan.block_copies);
+  prefix_queries_ += std::max(call.adoptable(), own) - own;
+  prefix_hits_ += session.cached - own;
+  return room;
+}
+
+bool Scheduler::IsWithinShare(const Call& call, int more) {
+  const int most = limits_.max_tenant_blocks;
+  if (most == 0) return true;
+  return more <= most && table_.EvictDownTo(most - more, call.session->tenant);
+}
+
+int Scheduler::BlocksPromised(const std::string& tenant) const {
+  int blocks = 0;
+  if (limits_.max_tenant_blocks == 0) return blocks;
+  for (const Call* call : running_) {
+    const Session& session = *call->session;
+    if (session.tenant != tenant) continue;
+    blocks += cache_.BlocksToReserve(session, session.tokens.size());
+  }
+  return blocks;
+}
+
+bool Scheduler::IsAloneOfTenant(const Call& call) const {
+  return std::none_of(running_.begin(), running_.end(), [&](const Call* other) {
+    return !other->stalled() && other->session->tenant == call.session->tenant;
+  });
 }
 
 KvCache::Usage Scheduler::CountBlocks() {
@@ -132,21 +168,23 @@ int Scheduler::PlanCall(Call& call, int budget, int& spare_logits, StepPlan& pla
 }
 
 bool Scheduler::MakeRoom(int blocks, Call& call, StepPlan& plan) {
-  while (blocks > cache_.allocator().free() && !table_.Evict(blocks)) {
-    Call* victim = Victim(call);
+  while (true) {
+    const bool within_share = IsWithinShare(call, blocks);
+    if (within_share && (blocks <= cache_.allocator().free() || table_.Evict(blocks))) return true;
+    Call* victim = Victim(call, /*of_tenant=*/!within_share);
     Preempt(victim != nullptr ? *victim : call, plan);
     if (victim == nullptr) return false;
   }
-  return true;
 }
 
 // Who gives up blocks for `call`: a stalled call, whatever its age, else one younger than `call`;
 // the youngest first.
-Call* Scheduler::Victim(const Call& call) const {
+Call* Scheduler::Victim(const Call& call, bool of_tenant) const {
   for (const bool stalled : {true, false}) {
     for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
       Call* other = *it;
       if (other == &call) continue;
+      if (of_tenant && other->session->tenant != call.session->tenant) continue;
       // A younger one goes even if it has no blocks yet: it must not pass an older one that has.
       if (stalled ? other->stalled() && !other->session->blocks.empty() : other->id > call.id) {
         return other;

@@ -17,6 +17,8 @@ struct SchedulerLimits {
   int max_step_tokens = 512;
   int max_running = 64;
   int max_queue = 1024;
+  // Blocks that the sessions and calls of one tenant may hold together; 0: all.
+  int max_tenant_blocks = 0;
   // Rows of logits that a step may have beyond one for each running call: prompt logprobs.
   int max_prompt_logits = 64;
   int max_logits() const { return max_running + max_prompt_logits; }
@@ -45,7 +47,8 @@ struct StepPlan {
 // Nobody is ever deadlocked: blocks of idle sessions go first, then those of calls whose readers
 // are slow, then those of the youngest running call, which waits and is recomputed later. The
 // oldest call always advances, StepPace's pauses apart. Tenants share fairly, calls of one tenant
-// come in their order (WaitQueue).
+// come in their order (WaitQueue). Who has its share of the blocks gets more only from what is its
+// own, in that same order, and keeps nobody else waiting.
 class Scheduler {
  public:
   Scheduler(KvCache& cache, SessionTable& table, const SchedulerLimits& limits)
@@ -54,7 +57,8 @@ class Scheduler {
   }
 
   bool queue_full() const { return waiting_.size() >= limits_.max_queue; }
-  // Puts the call at the end of its tenant's queue. REQUIRES: alone, it fits the pool.
+  // Puts the call at the end of its tenant's queue. REQUIRES: alone, it fits the pool and its
+  // tenant's share of that.
   void Add(Call& call);
   // Takes an ended call out, wherever it is.
   void Remove(Call& call);
@@ -77,14 +81,20 @@ class Scheduler {
 
  private:
   void Admit(StepPlan& plan);
+  enum class Room { kIs, kNot, kNotOfTenant };
   // Room for one call more: blocks of idle sessions are evicted for it.
-  bool MakeRoomToAdmit(Call& call, bool alone, StepPlan& plan);
+  Room MakeRoomToAdmit(Call& call, bool alone, StepPlan& plan);
+  // Whether the call's tenant may hold so many blocks more; its idle sessions are evicted for it.
+  bool IsWithinShare(const Call& call, int more);
+  // Blocks that the tenant's running calls will need for the tokens that they have.
+  int BlocksPromised(const std::string& tenant) const;
+  bool IsAloneOfTenant(const Call& call) const;
   Call* TakePrompt();
   // Gives `call` up to `budget` rows, `spare_logits` of them and one more with logits; returns how
   // many. REQUIRES: budget > 0, spare_logits >= 0
   int PlanCall(Call& call, int budget, int& spare_logits, StepPlan& plan);
   bool MakeRoom(int blocks, Call& call, StepPlan& plan);
-  Call* Victim(const Call& call) const;
+  Call* Victim(const Call& call, bool of_tenant) const;
   void Preempt(Call& call, StepPlan& plan);
 
   KvCache& cache_;

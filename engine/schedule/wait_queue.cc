@@ -44,6 +44,7 @@ Call* WaitQueue::Next() const {
   Call* next = nullptr;
   uint64_t least = 0;
   for (const auto& [name, tenant] : tenants_) {
+    if (tenant.passed_over) continue;
     const auto first = std::find_if(tenant.waiting.begin(), tenant.waiting.end(),
                                     [](const Call* call) { return !call->stalled(); });
     if (first == tenant.waiting.end()) continue;
@@ -54,6 +55,10 @@ Call* WaitQueue::Next() const {
     }
   }
   return next;
+}
+
+void WaitQueue::PassOverNobody() {
+  for (auto& [name, tenant] : tenants_) tenant.passed_over = false;
 }
 
 void WaitQueue::Began(const Call& call) { ++Activate(call).running; }

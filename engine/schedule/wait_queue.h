@@ -25,6 +25,9 @@ class WaitQueue {
   void Remove(Call& call);
   // Null where nobody waits who could run.
   Call* Next() const;
+  // Next passes over the call's tenant until PassOverNobody. REQUIRES: the call waits.
+  void PassOver(const Call& call) { tenants_.at(TenantOf(call)).passed_over = true; }
+  void PassOverNobody();
   int size() const { return size_; }
 
   // Calls that run count as their tenant's activity.
@@ -38,6 +41,7 @@ class WaitQueue {
     std::deque<Call*> waiting;  // oldest first
     int running = 0;
     uint64_t served = 0;  // rows
+    bool passed_over = false;
     bool active() const { return running > 0 || !waiting.empty(); }
   };
   static const std::string& TenantOf(const Call& call) { return call.session->tenant; }

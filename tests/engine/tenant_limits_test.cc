@@ -146,5 +146,32 @@ TEST(TenantUsage, WhatIsAddedDuringACountIsInItOnce) {
   EXPECT_TRUE(is(3, 32));
 }
 
+TEST(TenantLimits, ShareOfTheKvPool) {
+  EngineOptions options = RandomModel::Options({.kv_tokens = 160});  // 10 blocks
+  options.tenant_kv_share = 0.45;
+  SyncEngine engine(options);
+  // A session grows to the end of the share: 64 tokens, and one that needs no K and V.
+  GenerateRequest endless = Ask("a", {1, 2}, 0, "team");
+  endless.max_new_tokens.reset();
+  const Outcome outcome = engine.Generate(endless);
+  EXPECT_EQ(outcome.complete.finish_reason, FinishReason::kMaxContext) << outcome.status;
+  EXPECT_EQ(outcome.complete.session_length, 65);
+  const absl::Status refused = engine.Generate(Ask("b", std::vector(66, 1), 1, "team")).status;
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(DetailOf(refused).reason, "KV_TOO_SMALL");
+  EXPECT_FALSE(DetailOf(refused).retry_after.has_value());
+  EXPECT_NE(refused.message().find("a tenant may have 64 of the pool's (--max-kv-share)"),
+            std::string::npos)
+      << refused;
+
+  // Others' sessions stay in the cache whatever one does within its share.
+  ASSERT_TRUE(engine.Generate(Ask("guest", std::vector(60, 1), 1, "guest")).status.ok());
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(engine.Generate(Ask(std::to_string(i), std::vector(50, i), 4, "team")).status.ok());
+  }
+  const Outcome again = engine.Generate(Ask("guest", {}, 1, "guest"));
+  EXPECT_EQ(again.started.cached_tokens, 60);
+}
+
 }  // namespace
 }  // namespace kvasir::testing

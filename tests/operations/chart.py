@@ -37,6 +37,21 @@ SETS: dict[str, Values] = {
         "auth": {"apiKeysSecret": "keys-of-ours"},
         "proxy": {"tls": {"secret": "certificate"}, "service": {"type": "LoadBalancer"}},
     },
+    "with tokens": {
+        "auth": {"jwt": {"keysSecret": "key-set", "audience": "kvasir"}},
+        "proxy": {"tls": {"secret": "certificate"}, "service": {"type": "LoadBalancer"}},
+    },
+    "with keys and tokens": {
+        "auth": {
+            "apiKeysSecret": "keys-of-ours",
+            "jwt": {
+                "keysSecret": "key-set",
+                "audience": "kvasir",
+                "issuer": "https://login.example",
+                "tenantClaim": "team",
+            },
+        },
+    },
     "by need": {"sessions": REDIS, "autoscaling": {"enabled": True, "minReplicas": 2}},
     "all that can be set": {
         "image": {"repository": "registry.example/kvasir", "tag": "1", "pullSecrets": ["registry"]},

@@ -39,6 +39,7 @@ THEIRS = {
     "certificate",
     "clients",
     "keys-of-ours",
+    "key-set",
     "redis-of-ours",
     "redis-password",
     "hub",
@@ -66,6 +67,7 @@ REFUSED = {
     "sessions.size": {"sessions": {"size": "large"}},
     "model.replicas": {"model": {"replicas": 0}},
     "model.gpus": {"model": {"gpus": 2}},
+    "auth.jwt.audience": {"auth": {"jwt": {"keysSecret": "key-set"}}},
     "LoadBalancer lets everybody in, and needs auth.apiKeysSecret": {
         "proxy": {"tls": {"secret": "certificate"}, "service": {"type": "LoadBalancer"}}
     },
@@ -177,19 +179,31 @@ class ChartTest(unittest.TestCase):
 
     def test_asks_for_keys_or_says_that_it_does_not(self) -> None:
         for name, manifests in self.rendered.items():
-            secret = SETS[name].get("auth", {}).get("apiKeysSecret")
+            auth = SETS[name].get("auth", {})
+            jwt = auth.get("jwt", {})
+            secrets = {"--api-keys": auth.get("apiKeysSecret"), "--jwt-keys": jwt.get("keysSecret")}
             for component in ("model", "tokenizer"):
                 pod = pods(manifests)[f"kvasir-{component}"]["spec"]
                 (container,) = pod["containers"]
-                given = {word.split("=")[0] for word in container["args"]}
-                self.assertEqual("--insecure" in given, not secret, name)
-                if not secret:
-                    continue
-                volume = next(each for each in pod["volumes"] if each["name"] == "keys")
-                mount = next(each for each in container["volumeMounts"] if each["name"] == "keys")
-                self.assertEqual(volume["secret"]["secretName"], secret)
-                file = f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
-                self.assertIn(f"--api-keys={file}", container["args"])
+                given = dict(word.partition("=")[::2] for word in container["args"])
+                self.assertEqual("--insecure" in given, not any(secrets.values()), name)
+                for flag, secret in secrets.items():
+                    self.assertEqual(flag in given, bool(secret), name)
+                    if secret:
+                        self.assertEqual(self.secret_of(pod, given[flag]), secret)
+                self.assertEqual(given.get("--jwt-audience"), jwt.get("audience"))
+                self.assertEqual(given.get("--jwt-issuer"), jwt.get("issuer"))
+                claim = jwt.get("tenantClaim", "sub") if jwt else None
+                self.assertEqual(given.get("--jwt-tenant-claim"), claim)
+
+    def secret_of(self, pod: dict[str, Any], file: str) -> str:
+        """From which the file comes that the pod's container sees."""
+        folder, _, path = file.rpartition("/")
+        (mount,) = (m for m in pod["containers"][0]["volumeMounts"] if m["mountPath"] == folder)
+        (volume,) = (v for v in pod["volumes"] if v["name"] == mount["name"])
+        self.assertIn(path, [item["path"] for item in volume["secret"]["items"]])
+        self.assertTrue(mount["readOnly"])
+        return volume["secret"]["secretName"]
 
     def test_keeps_sessions(self) -> None:
         stores = {}
@@ -288,6 +302,9 @@ class ChartTest(unittest.TestCase):
         self.assertNotIn("not authenticated", notes["open to the world"])
         self.assertNotIn("not authenticated", notes["with keys"])
         self.assertIn("a key of the Secret keys-of-ours", notes["with keys"])
+        self.assertNotIn("not authenticated", notes["with tokens"])
+        self.assertIn("must show a token for kvasir", notes["with tokens"])
+        self.assertIn("may show a token for kvasir", notes["with keys and tokens"])
         self.assertIn(
             "svc.cluster.local:443, with TLS and clients' cert", notes["open to the world"]
         )

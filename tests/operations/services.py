@@ -35,10 +35,11 @@ def _generated() -> tuple[ModuleType, ...]:
         raise RuntimeError("protoc failed")
     sys.path.insert(0, folder)
     names = ["model_pb2", "model_pb2_grpc", "tokenizer_pb2", "tokenizer_pb2_grpc"]
+    names += ["error_details_pb2"]
     return tuple(importlib.import_module(f"kvasir.v1.{name}") for name in names)
 
 
-model_pb2, model_pb2_grpc, tokenizer_pb2, tokenizer_pb2_grpc = _generated()
+model_pb2, model_pb2_grpc, tokenizer_pb2, tokenizer_pb2_grpc, error_details_pb2 = _generated()
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:

@@ -5,13 +5,16 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "services/auth/authenticator.h"
 #include "services/cli/connection.h"
 #include "services/grpc_status.h"
+#include "tests/engine/journal/redis_server.h"
 #include "tests/engine/temporary_directory.h"
 #include "tests/services/model_server.h"
 
@@ -46,45 +49,57 @@ std::string WriteKeys(const testing::TemporaryDirectory& folder) {
   return path;
 }
 
-EngineOptions OptionsWith(const testing::TemporaryDirectory& folder, const std::string& store) {
-  EngineOptions options = testing::TinyOptions();
-  if (store == "sqlite") {
-    auto opened = OpenSqliteStore((folder.path() / "sessions.db").string());
-    EXPECT_TRUE(opened.ok()) << opened.status();
-    if (opened.ok()) options.session_store = *std::move(opened);
-  }
-  return options;
-}
+// A server, and anna and bob, who call it.
+struct Replica {
+  Replica(std::shared_ptr<SessionStore> store, const Authenticator& authenticator)
+      : server(WithStore(std::move(store)), RequestGuards{.authenticator = &authenticator}),
+        anna(Connect("the-secret-of-anna")),
+        bob(Connect("the-secret-of-bob-x")) {}
 
-// A server, and anna and bob, who call it. The parameter: where sessions are kept.
-class IsolationTest : public ::testing::TestWithParam<std::string> {
- protected:
-  IsolationTest() { Start(); }
-
-  // Also anew, with what the store has.
-  void Start() {
-    bob_.reset();
-    anna_.reset();
-    server_.reset();
-    server_ = std::make_unique<ModelServer>(OptionsWith(folder_, GetParam()),
-                                            RequestGuards{.authenticator = authenticator_.get()});
-    anna_ = Connect("the-secret-of-anna");
-    bob_ = Connect("the-secret-of-bob-x");
+  static EngineOptions WithStore(std::shared_ptr<SessionStore> store) {
+    EngineOptions options = testing::TinyOptions();
+    options.session_store = std::move(store);
+    return options;
   }
   std::unique_ptr<cli::Connection> Connect(const std::string& key) const {
     cli::ConnectionFlags flags;
-    flags.model_server = server_->address();
+    flags.model_server = server.address();
     flags.api_key = key;
     return std::make_unique<cli::Connection>(flags);
   }
-  Stub& anna() { return anna_->model(); }
-  Stub& bob() { return bob_->model(); }
+
+  ModelServer server;
+  std::unique_ptr<cli::Connection> anna, bob;
+};
+
+// The parameter: where sessions are kept.
+class IsolationTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  IsolationTest() {
+    if (GetParam() == "redis") redis_.emplace();
+    Start();
+  }
+
+  // Also anew, with what the store has.
+  void Start() {
+    replica_.reset();
+    replica_ = NewReplica("replica1");
+  }
+  std::unique_ptr<Replica> NewReplica(const std::string& name) const {
+    absl::StatusOr<std::unique_ptr<SessionStore>> store = nullptr;
+    if (redis_) store = OpenRedisStore(redis_->url(), name);
+    if (GetParam() == "sqlite") store = OpenSqliteStore((folder_.path() / "sessions.db").string());
+    EXPECT_TRUE(store.ok()) << store.status();
+    return std::make_unique<Replica>(store.ok() ? *std::move(store) : nullptr, *authenticator_);
+  }
+  Stub& anna() { return replica_->anna->model(); }
+  Stub& bob() { return replica_->bob->model(); }
 
   testing::TemporaryDirectory folder_;
+  std::optional<testing::RedisServer> redis_;
   std::unique_ptr<Authenticator> authenticator_ =
       *Authenticator::Open({.api_keys = WriteKeys(folder_), .tell = nullptr});
-  std::unique_ptr<ModelServer> server_;
-  std::unique_ptr<cli::Connection> anna_, bob_;
+  std::unique_ptr<Replica> replica_;
 };
 
 // What every RPC that names a session answers about `id`.
@@ -231,6 +246,36 @@ TEST_P(IsolationTest, ListsHaveOnesOwn) {
   EXPECT_THAT(Listed(bob()), ElementsAre("a", "c", "e"));
 }
 
+// Neither where it is in memory, nor on another replica with the same store, whichever of them has
+// it.
+class ReplicasTest : public IsolationTest {};
+
+TEST_P(ReplicasTest, AnothersSessionIsNotThereOnAnyOfThem) {
+  const auto other = NewReplica("replica2");
+  CreateWith(anna(), "monday", SomeIds(50, 7));
+  bool asked = false;
+  grpc::ClientContext context;
+  const Generation running =
+      Generate(anna(), AskFor("monday", {}, 300), context, [&](const Generation&) {
+        if (!asked) ExpectTheSame(other->bob->model(), "monday", "fridax");
+        asked = true;
+      });
+  EXPECT_TRUE(running.status.ok()) << running.status.error_message();
+  EXPECT_TRUE(asked);
+  EXPECT_EQ(ReadAll(other->anna->model(), "monday").size(), 350);
+  for (Stub* stub : {&bob(), &other->bob->model()}) ExpectTheSame(*stub, "monday", "fridax");
+
+  // A session of his own under that name is another one, wherever he is answered.
+  const Ids his = SomeIds(20, 3);
+  CreateWith(other->bob->model(), "monday", his);
+  EXPECT_EQ(ReadAll(bob(), "monday"), his);
+  EXPECT_TRUE(Delete(other->bob->model(), "monday").ok());
+  for (Stub* stub : {&bob(), &other->bob->model()}) ExpectTheSame(*stub, "monday", "fridax");
+  EXPECT_EQ(ReadAll(anna(), "monday").size(), 350);
+  EXPECT_THAT(Listed(other->bob->model()), ElementsAre());
+  EXPECT_THAT(Listed(other->anna->model()), ElementsAre("monday"));
+}
+
 // How long a first token takes would tell what others have asked.
 TEST_P(IsolationTest, NothingIsComputedForOthers) {
   const Ids ids = SomeIds(100, 3);
@@ -246,7 +291,10 @@ TEST_P(IsolationTest, NothingIsComputedForOthers) {
   EXPECT_GT(cached(bob(), "c"), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Stores, IsolationTest, ::testing::Values("memory", "sqlite"),
+INSTANTIATE_TEST_SUITE_P(Stores, IsolationTest, ::testing::Values("memory", "sqlite", "redis"),
+                         [](const auto& info) { return info.param; });
+
+INSTANTIATE_TEST_SUITE_P(Stores, ReplicasTest, ::testing::Values("redis"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

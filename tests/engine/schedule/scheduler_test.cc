@@ -222,6 +222,44 @@ TEST(Scheduler, TenantsShareFairly) {
   EXPECT_EQ(world.finished.size(), 42);
 }
 
+TEST(Scheduler, IdleSessionsOfATenantDriveOutNobodyElsesBeyondItsShare) {
+  for (const int share : {0, 40}) {
+    World world(
+        100,
+        {.max_step_tokens = 512, .max_running = 8, .max_queue = 100, .max_tenant_blocks = share});
+    Session& guest = world.AddSession("guest", 0, "guest");
+    world.Start(guest, 320, 1);
+    world.Step();
+    for (int i = 0; i < 20; ++i) {
+      world.Start(world.AddSession("flood" + std::to_string(i), 0, "flood"), 160, 1, /*token=*/i);
+      world.Step();
+      EXPECT_LE(world.cache.held("flood"), share == 0 ? 100 : share);
+    }
+    EXPECT_EQ(world.finished.size(), 21);
+    EXPECT_EQ(guest.cached, share == 0 ? 0 : 320);
+    // Its own least recently used ones have gone.
+    EXPECT_EQ(world.table.Find("flood0")->cached, 0);
+    EXPECT_EQ(world.table.Find("flood19")->cached, 160);
+  }
+}
+
+TEST(Scheduler, WhoHasItsShareKeepsNobodyElseWaiting) {
+  World world(
+      100, {.max_step_tokens = 512, .max_running = 8, .max_queue = 100, .max_tenant_blocks = 40});
+  for (int i = 0; i < 12; ++i) world.StartOneShot(150, 100, "flood", i);
+  world.Step();
+  EXPECT_EQ(world.admitted.size(), 4) << "10 blocks each";
+  world.StartOneShot(150, 5, "guest");
+  world.Step();
+  EXPECT_EQ(world.admitted.back(), 13);
+  // Calls that grow over the share together give way to the oldest of their tenant, and all end.
+  while (world.Step()) {
+  }
+  EXPECT_GT(world.scheduler.preemptions(), 0);
+  EXPECT_EQ(world.finished.size(), 13);
+  EXPECT_EQ(world.finished.front(), 13) << "nobody else's blocks were taken for them";
+}
+
 // Steps of 8 that decode and a prompt that never ends; the rows that each of the last 100 took.
 std::vector<int> RowsAfterAWhile(const std::function<double(int)>& seconds) {
   StepPace pace;

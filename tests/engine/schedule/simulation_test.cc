@@ -1,8 +1,8 @@
 // The scheduler under random load in virtual time: arrivals of several tenants, cancellations, slow
 // readers, forks, cuts and deletions over a pool that is far too small, beside a host's memory
-// of no, few, one and many blocks, by turns of the seed. World checks every step;
-// here: order within a tenant, that nobody starves, that answers do not depend on any of it, that
-// nothing leaks.
+// of no, few, one and many blocks, by turns of the seed, with and without shares of tenants. World
+// checks every step; here: order within a tenant, that nobody starves, that answers do not depend
+// on any of it, that nothing leaks.
 //
 //   KVASIR_SIMULATION_SEED=7    replays one seed
 //   KVASIR_SIMULATION_SEEDS=20  runs so many, from 1 on
@@ -35,6 +35,7 @@ constexpr int kMaxTokens = 200;  // of a session and a call together: it must fi
 constexpr int kPoolBlocks = 24;
 constexpr int kMaxRunning = 4;
 constexpr int kPromptLogits = 12;
+constexpr int kTenantBlocks[] = {0, 14};  // of the pool; a call alone fits 14
 constexpr int kHostBlocks[] = {0, 7, 1, 100};
 // No call that its reader does not hold up takes longer: twice what computing all that may wait,
 // each from its first token, takes at the slowest, one call at a time, pauses counted.
@@ -50,6 +51,7 @@ class Simulation {
                {.max_step_tokens = 48,
                 .max_running = kMaxRunning,
                 .max_queue = 100,
+                .max_tenant_blocks = kTenantBlocks[seed / std::size(kHostBlocks) % 2],
                 .max_prompt_logits = kPromptLogits},
                /*share_prefixes=*/true, host_blocks_) {}
 

@@ -195,6 +195,24 @@ void World::CheckPlan() {
   ASSERT_LE(rows, limits.max_step_tokens);
   ASSERT_LE(logits, limits.max_logits());
   ASSERT_LE(plan.entries.size(), limits.max_running);
+  CheckShares();
+}
+
+// Counted from what each session holds.
+void World::CheckShares() const {
+  if (limits.max_tenant_blocks == 0) return;
+  std::map<std::string, std::set<int>> held;
+  const auto count = [&](const Session& session) {
+    held[session.tenant].insert(session.blocks.begin(), session.blocks.end());
+  };
+  for (const Session* session : table.List("", "", kMostExamined, {}).sessions) count(*session);
+  for (const auto& [id, call] : calls) {
+    if (call->one_shot) count(*call->session);
+  }
+  for (const auto& [tenant, blocks] : held) {
+    ASSERT_EQ(cache.held(tenant), blocks.size()) << tenant;
+    ASSERT_LE(blocks.size(), limits.max_tenant_blocks) << tenant;
+  }
 }
 
 int World::RowsOf(const Call& call) const {

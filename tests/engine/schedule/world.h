@@ -66,6 +66,7 @@ class World {
   Call& Begin(std::unique_ptr<Call> call, int input, uint32_t max_new, int token,
               bool prompt_logprobs);
   void CheckPlan();
+  void CheckShares() const;
   // Rows of the entry with logits that its call owes to whoever asked for its input's.
   static int PromptLogits(const StepEntry& entry);
   void Compute(const StepEntry& entry);

@@ -97,22 +97,41 @@ affinity:
 
 {{/* Who may call the pods, past the proxy too. */}}
 {{- define "kvasir.accessFlags" -}}
-{{- if .Values.auth.apiKeysSecret -}}
+{{- with .Values.auth -}}
+{{- if .apiKeysSecret -}}
 - --api-keys=/etc/kvasir/keys/api-keys
-{{- else -}}
+{{ end -}}
+{{- with .jwt -}}
+{{- if .keysSecret -}}
+- --jwt-keys=/etc/kvasir/jwt/jwks.json
+- {{ printf "--jwt-audience=%s" .audience | quote }}
+- {{ printf "--jwt-tenant-claim=%s" .tenantClaim | quote }}
+{{ if .issuer -}}
+- {{ printf "--jwt-issuer=%s" .issuer | quote }}
+{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- if not (or .apiKeysSecret .jwt.keysSecret) -}}
 - --insecure
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "kvasir.keysVolume" -}}
 {{- with .Values.auth.apiKeysSecret -}}
 - {name: keys, secret: {secretName: {{ . }}, defaultMode: 0440, items: [{key: api-keys, path: api-keys}]}}
+{{ end -}}
+{{- with .Values.auth.jwt.keysSecret -}}
+- {name: jwt, secret: {secretName: {{ . }}, defaultMode: 0440, items: [{key: jwks.json, path: jwks.json}]}}
 {{- end }}
 {{- end -}}
 
 {{- define "kvasir.keysMount" -}}
 {{- if .Values.auth.apiKeysSecret -}}
 - {name: keys, mountPath: /etc/kvasir/keys, readOnly: true}
+{{ end -}}
+{{- if .Values.auth.jwt.keysSecret -}}
+- {name: jwt, mountPath: /etc/kvasir/jwt, readOnly: true}
 {{- end }}
 {{- end -}}
 
