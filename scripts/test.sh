@@ -21,7 +21,7 @@ Usage: scripts/test.sh [--quick] [--stage=NAME]... [--all-files] [--help]
   clients  clients/ against live services
   lint     clang-format, clang-tidy, shellcheck, ruff, buf
   asan     AddressSanitizer and UBSan: tests of engine, tokenizer and model download
-  tsan     ThreadSanitizer: tests of the engine and of model download
+  tsan     ThreadSanitizer: tests of the engine, the gateway and model download
   fuzz     every libFuzzer target for a short time, from its seed corpus
 
 Without options every stage runs. The exit code is 0 when each of them passed.
@@ -112,8 +112,11 @@ stage_clients() {
     build/tools/venv/bin/python clients/python/quickstart.py)
   echo "quickstart.py: $story"
   [[ $(wc -w <<<"$story") -ge 5 ]]
+  story=$(scripts/with_services.sh build/tools/venv/bin/python clients/openai/chat.py)
+  echo "chat.py: $story"
+  [[ $story == *Mara*Mara*"tokens reused"* ]]
   scripts/with_services.sh build/release/bin/kvasir-demo
-  note "the Python quickstart, the demo"
+  note "the Python quickstart, the OpenAI client, the demo"
 }
 
 stage_asan() {
@@ -122,12 +125,15 @@ stage_asan() {
 }
 
 stage_tsan() {
-  build_preset tsan tests/engine/all tests/services/hub/all
+  build_preset tsan tests/engine/all tests/services/gateway/all tests/services/hub/all
   # Numerics of one thread have nothing to race with, and take minutes here.
   TSAN_OPTIONS="halt_on_error=1 suppressions=$PWD/tests/engine/thread_sanitizer_suppressions.txt" \
     run_ctest build/tsan/tests/engine --label-exclude slow \
     --exclude-regex '^(parity|layer_comparison)_test$'
-  TSAN_OPTIONS=halt_on_error=1 run_ctest build/tsan/tests/services/hub
+  local folder
+  for folder in gateway hub; do
+    TSAN_OPTIONS=halt_on_error=1 run_ctest "build/tsan/tests/services/$folder"
+  done
 }
 
 # What a target finds goes to build/fuzz/found; new inputs that reach new code to build/fuzz/corpus.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a command against both services, started for it alone on free ports of this host.
+# Runs a command against the services, started for it alone on free ports of this host.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -7,9 +7,9 @@ usage() {
   cat <<'TEXT'
 Usage: scripts/with_services.sh COMMAND [ARGUMENT...]
 
-Starts kvasir-tokenizer and kvasir-model from build/release/bin, runs COMMAND from the top of
-the project with their addresses in KVASIR_TOKENIZER_ADDRESS and KVASIR_MODEL_ADDRESS, stops
-them, and exits as COMMAND did. Sessions are kept in an SQLite file for so long. A model service
+Starts kvasir-tokenizer, kvasir-model and kvasir-gateway from build/release/bin, runs COMMAND
+from the top of the project with their addresses in KVASIR_TOKENIZER_ADDRESS,
+KVASIR_MODEL_ADDRESS and KVASIR_GATEWAY_ADDRESS, stops them, and exits as COMMAND did. Sessions are kept in an SQLite file for so long. A model service
 that is killed is started again under its address; KVASIR_MODEL_PID_FILE names a file with its
 process. The services' own settings come from the environment, for example KVASIR_MODEL=DIR for
 another model than models/tiny. Their logs are in build/logs.
@@ -29,7 +29,7 @@ stop_services() {
   trap - EXIT INT TERM HUP
   touch "$state/stopping"
   if [[ ${#pids[@]} -gt 0 ]]; then
-    kill -TERM "${pids[0]}" 2>/dev/null || true
+    kill -TERM "${pids[@]:0:1}" "${pids[@]:2}" 2>/dev/null || true
     kill -TERM "$(cat "$KVASIR_MODEL_PID_FILE" 2>/dev/null)" 2>/dev/null || true
     wait "${pids[@]}" 2>/dev/null || true
   fi
@@ -44,7 +44,8 @@ trap 'exit 143' TERM
 # after it.
 run_service() {
   local name=$1 listen=$2
-  exec setsid "build/release/bin/$name" "--listen=$listen" --metrics=127.0.0.1:0 \
+  shift 2
+  exec setsid "build/release/bin/$name" "--listen=$listen" "$@" \
     >>"build/logs/$name.log" 2>&1 </dev/null
 }
 
@@ -52,7 +53,7 @@ run_service() {
 supervise_model() {
   local listen=127.0.0.1:0 pid code
   while true; do
-    run_service kvasir-model "$listen" &
+    run_service kvasir-model "$listen" --metrics=127.0.0.1:0 &
     pid=$!
     echo "$pid" >"$KVASIR_MODEL_PID_FILE"
     code=0
@@ -89,7 +90,8 @@ await_address() {
 mkdir -p build/logs
 : >build/logs/kvasir-tokenizer.log # what an earlier run said is not an answer
 : >build/logs/kvasir-model.log
-run_service kvasir-tokenizer 127.0.0.1:0 &
+: >build/logs/kvasir-gateway.log
+run_service kvasir-tokenizer 127.0.0.1:0 --metrics=127.0.0.1:0 &
 pids+=($!)
 supervise_model &
 pids+=($!)
@@ -97,5 +99,10 @@ await_address kvasir-tokenizer "${pids[0]}"
 export KVASIR_TOKENIZER_ADDRESS=$address
 await_address kvasir-model "${pids[1]}"
 export KVASIR_MODEL_ADDRESS=$address
+run_service kvasir-gateway 127.0.0.1:0 "--tokenizer-server=$KVASIR_TOKENIZER_ADDRESS" \
+  "--model-server=$KVASIR_MODEL_ADDRESS" &
+pids+=($!)
+await_address kvasir-gateway "${pids[2]}"
+export KVASIR_GATEWAY_ADDRESS=$address
 
 "$@"

@@ -11,7 +11,12 @@
 namespace kvasir {
 namespace {
 
-// Whether only this machine reaches a HOST:PORT to listen on. Of names only localhost is believed.
+void TellOperator(bool ok, const std::string& line) {
+  spdlog::log(ok ? spdlog::level::info : spdlog::level::err, "{}", line);
+}
+
+}  // namespace
+
 bool IsLoopback(const std::string& listen) {
   std::string host = listen.substr(0, listen.rfind(':'));
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
@@ -21,12 +26,6 @@ bool IsLoopback(const std::string& listen) {
   if (inet_pton(AF_INET6, host.c_str(), &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6) != 0;
   return host == "localhost";
 }
-
-void TellOperator(bool ok, const std::string& line) {
-  spdlog::log(ok ? spdlog::level::info : spdlog::level::err, "{}", line);
-}
-
-}  // namespace
 
 void AccessFlags::AddTo(ServiceCommand& command) {
   for (const auto& [name, limit, what] :

@@ -15,6 +15,9 @@
 
 namespace kvasir {
 
+// Whether only this machine reaches a HOST:PORT to listen on. Of names only localhost is believed.
+bool IsLoopback(const std::string& listen);
+
 // Who may call a service, over what, and how much.
 class AccessFlags {
  public:

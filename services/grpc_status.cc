@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "kvasir/v1/error_details.pb.h"
 #include "services/proto_time.h"
@@ -78,6 +79,19 @@ ErrorDetail DetailOf(const grpc::Status& status) {
     }
   }
   return detail;
+}
+
+absl::Status FromGrpcStatus(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  ErrorDetail detail = DetailOf(status);
+  constexpr Reason kLast = Reason::kSessionDamaged;
+  for (int i = 0; i <= static_cast<int>(kLast); ++i) {
+    const auto reason = static_cast<Reason>(i);
+    if (NameOf(reason) != detail.reason) continue;
+    return MakeError(reason, status.error_message(), std::move(detail.metadata),
+                     detail.retry_after);
+  }
+  return {static_cast<absl::StatusCode>(status.error_code()), status.error_message()};
 }
 
 }  // namespace kvasir

@@ -17,6 +17,8 @@ grpc::Status ToGrpcStatus(const absl::Status& status);
 // The client's side: what ToGrpcStatus put in. Empty where there are no details, or damaged ones,
 // or another domain's.
 ErrorDetail DetailOf(const grpc::Status& status);
+// The status as it was on the other side. Reasons that this version does not know are lost.
+absl::Status FromGrpcStatus(const grpc::Status& status);
 
 }  // namespace kvasir
 

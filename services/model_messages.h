@@ -18,11 +18,9 @@ namespace kvasir {
 GenerateRequest FromProto(const v1::GenerateRequest& proto);
 absl::StatusOr<CreateSessionRequest> FromProto(const v1::CreateSessionRequest& proto);
 ListSessionsRequest FromProto(const v1::ListSessionsRequest& proto);
-SamplingOverrides FromProto(const v1::SamplingParameters& proto);
 
 v1::Session ToProto(const SessionInfo& session);
 v1::GetModelInfoResponse ToProto(const ModelInfo& info);
-v1::SamplingParameters ToProto(const SamplingOverrides& sampling);
 v1::GenerateStarted ToProto(const GenerateStarted& started);
 v1::GenerateComplete ToProto(const GenerateComplete& complete);
 v1::TokenLogprob ToProto(const TokenLogprob& logprob);

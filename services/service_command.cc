@@ -50,8 +50,17 @@ ServiceCommand::ServiceCommand(const Defaults& defaults)
   app_.footer("Examples:\n" + defaults.examples);
   app_.set_version_flag("--version", name_ + " " + KVASIR_VERSION);
   app_.get_formatter()->column_width(36);
-  AddFlag("--listen", listen_, "HOST:PORT to serve gRPC on; port 0: any that is free")
+  AddFlag("--listen", listen_,
+          "HOST:PORT to serve " + defaults.protocol + " on; port 0: any that is free")
       ->check(CLI::Validator(CheckAddress, ""));
+  AddFlag("--log-level", log_level_, "What is logged on stderr")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error", "off"}));
+  AddFlag("--log-format", log_format_, "How: text, or a JSON object a line")
+      ->check(CLI::IsMember({"text", "json"}));
+  if (use_.has_value()) AddModelFlags();
+}
+
+void ServiceCommand::AddModelFlags() {
   AddFlag("--model", model_,
           "Directory of a checkpoint, or ORGANIZATION/NAME[@REVISION] of a pulled model");
   AddFlag("--metrics", metrics_,
@@ -59,10 +68,6 @@ ServiceCommand::ServiceCommand(const Defaults& defaults)
               " where not set; empty: none")
       ->expected(0, 1)  // so that --metrics= is empty
       ->default_str("");
-  AddFlag("--log-level", log_level_, "What is logged on stderr")
-      ->check(CLI::IsMember({"debug", "info", "warning", "error", "off"}));
-  AddFlag("--log-format", log_format_, "How: text, or a JSON object a line")
-      ->check(CLI::IsMember({"text", "json"}));
   AddSwitch("--log-prompts", log_prompts_, "With what callers sent to be processed");
   AddFlag("--otlp-endpoint", otlp_endpoint_,
           "OpenTelemetry collector that gets spans of requests, http://HOST:4318; where not set, "
@@ -105,17 +110,26 @@ std::optional<int> ServiceCommand::Parse(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return Fail(std::string(error.what()) + " (try --help)");
   }
-  // The library takes an empty variable for one that is not set.
-  const char* metrics = std::getenv("KVASIR_METRICS");
-  if (app_.count("--metrics") == 0 && metrics != nullptr && *metrics == '\0') metrics_.clear();
-  absl::StatusOr<hub::ModelFolder> folder = hub::FindModel(model_, use_);
-  if (!folder.ok()) return Fail(std::string(folder.status().message()));
-  folder_ = *std::move(folder);
-  const char* collector = std::getenv("OTEL_EXPORTER_OTLP_ENDPOINT");
-  if (otlp_endpoint_.empty() && collector != nullptr) otlp_endpoint_ = collector;
+  if (use_.has_value()) {
+    if (absl::Status status = ApplyModelFlags(); !status.ok()) {
+      return Fail(std::string(status.message()));
+    }
+  }
   StartLogging(log_level_, log_format_ == "json" ? LogFormat::kJson : LogFormat::kText);
   gpr_set_log_function(LogForGrpc);
   return std::nullopt;
+}
+
+absl::Status ServiceCommand::ApplyModelFlags() {
+  // The library takes an empty variable for one that is not set.
+  const char* metrics = std::getenv("KVASIR_METRICS");
+  if (app_.count("--metrics") == 0 && metrics != nullptr && *metrics == '\0') metrics_.clear();
+  absl::StatusOr<hub::ModelFolder> folder = hub::FindModel(model_, *use_);
+  if (!folder.ok()) return folder.status();
+  folder_ = *std::move(folder);
+  const char* collector = std::getenv("OTEL_EXPORTER_OTLP_ENDPOINT");
+  if (otlp_endpoint_.empty() && collector != nullptr) otlp_endpoint_ = collector;
+  return absl::OkStatus();
 }
 
 int ServiceCommand::Fail(const std::string& why) const {

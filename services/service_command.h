@@ -6,11 +6,12 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/status.h"
 #include "services/hub/model_folder.h"
 
 namespace kvasir {
 
-// The command line that both services share. Every flag can also be set in the environment:
+// The command line that the services share. Every flag can also be set in the environment:
 // --kv-memory by KVASIR_KV_MEMORY; the command line wins.
 class ServiceCommand {
  public:
@@ -20,7 +21,10 @@ class ServiceCommand {
     std::string examples;     // shown by --help
     std::string listen;
     std::string metrics;
-    hub::ModelUse use = hub::ModelUse::kGenerate;  // of --model
+    // Of --model. Nothing: it serves no model itself, and has no flags for that, nor for what is
+    // told of RPCs (--metrics, --log-prompts, --otlp-endpoint).
+    std::optional<hub::ModelUse> use = hub::ModelUse::kGenerate;
+    std::string protocol = "gRPC";
   };
   explicit ServiceCommand(const Defaults& defaults);
 
@@ -43,6 +47,9 @@ class ServiceCommand {
   CLI::Option* AddOptionalSizeFlag(const std::string& name, std::optional<int64_t>& bytes,
                                    const std::string& description);
 
+  // For flags that others add.
+  CLI::App& app() { return app_; }
+
   // Reads the command line and starts logging. An exit code where the program ends here: --help,
   // --version, or a mistake, which has been told in a line on stderr.
   std::optional<int> Parse(int argc, char** argv);
@@ -58,12 +65,15 @@ class ServiceCommand {
 
  private:
   static std::string EnvironmentName(const std::string& flag);
+  void AddModelFlags();
+  // What those flags say.
+  absl::Status ApplyModelFlags();
 
   std::string name_;
   CLI::App app_;
   std::string listen_;
   std::string model_;
-  const hub::ModelUse use_;
+  const std::optional<hub::ModelUse> use_;
   hub::ModelFolder folder_;  // that --model names
   std::string metrics_;
   std::string log_level_ = "info";

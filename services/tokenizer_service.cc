@@ -89,7 +89,7 @@ grpc::ServerUnaryReactor* TokenizerService::ApplyChatTemplate(
 }
 
 grpc::ServerUnaryReactor* TokenizerService::GetTokenizerInfo(
-    grpc::CallbackServerContext* context, const v1::GetTokenizerInfoRequest*,
+    grpc::CallbackServerContext* context, const v1::GetTokenizerInfoRequest* request,
     v1::GetTokenizerInfoResponse* response) {
   return UnaryCall::Begin(calls_.Begin("GetTokenizerInfo", *context), [&](UnaryCall* call) {
     response->set_model_name(tokenizer_.model_name());
@@ -108,6 +108,10 @@ grpc::ServerUnaryReactor* TokenizerService::GetTokenizerInfo(
     }
     for (const auto& [name, token] : NamedTokens(tokenizer_.special_tokens())) {
       if (!token.empty()) (*response->mutable_special_tokens())[name] = token;
+    }
+    for (uint32_t id = 0; request->with_token_bytes() && id < tokenizer_.vocab_size(); ++id) {
+      response->add_token_bytes(tokenizer_.HasToken(id) ? std::string(tokenizer_.TokenBytes(id))
+                                                        : std::string());
     }
     call->Finish(absl::OkStatus());
   });

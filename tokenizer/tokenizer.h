@@ -59,8 +59,9 @@ class Tokenizer {
   // OK when every id has a token, else INVALID_ARGUMENT that names `ids`, index, value and limit.
   absl::Status CheckIds(std::span<const uint32_t> ids) const;
 
+  bool HasToken(uint32_t id) const { return vocabulary_.contains(id); }
   // The bytes that `id` stands for in decoded text, not always whole characters.
-  // REQUIRES: CheckIds({id}).ok().
+  // REQUIRES: HasToken(id).
   std::string_view TokenBytes(uint32_t id) const { return vocabulary_.bytes(id); }
   // Whether skip_special drops `id`. REQUIRES: id < vocab_size().
   bool IsSpecial(uint32_t id) const { return added_tokens_.IsSpecial(id); }

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "services/cli/markdown_colours.h"
+#include "services/thinking_splitter.h"
 
 namespace kvasir::cli {
 
@@ -29,18 +30,11 @@ class AnswerView {
   void Finish();
 
  private:
-  enum class State { kBeginning, kThinking, kAfterThinking, kAnswering };
-
-  // Takes from pending_ what can be told; false where more must come first.
-  bool Step();
-  void Think();
-  void EndThinking();
-  void Show(std::string_view text);
+  void Show(ThinkingSplitter::Part part, std::string_view text);
 
   const Style style_;
   const Out out_;
-  State state_;
-  std::string pending_;
+  ThinkingSplitter splitter_;
   MarkdownColours markdown_;
 };
 

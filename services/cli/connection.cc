@@ -92,7 +92,7 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, const Con
 }  // namespace
 
 void ConnectionFlags::AddModelFlag(CLI::App& app) {
-  AddFlag(app, "--model-server", model_server, "HOST:PORT of kvasir-model");
+  AddModelServerFlag(app);
   AddFlag(app, "--retry-for", retry_for,
           "Seconds for which a server that cannot be reached is tried again; 0: never. No turn is "
           "appended twice")
@@ -100,6 +100,10 @@ void ConnectionFlags::AddModelFlag(CLI::App& app) {
   AddFlag(app, "--api-key", api_key,
           "Key that the services ask for; whoever lists processes sees it here, not in the "
           "environment");
+}
+
+void ConnectionFlags::AddModelServerFlag(CLI::App& app) {
+  AddFlag(app, "--model-server", model_server, "HOST:PORT of kvasir-model");
   AddFlag(app, "--tls-ca", tls_ca,
           "File with authorities in PEM, one of which vouches for the services: TLS")
       ->check(CLI::ExistingFile);
@@ -122,10 +126,10 @@ Connection::Connection(const ConnectionFlags& flags)
                {.now = Retries::Clock::now,
                 .sleep = [](Retries::Clock::duration time) { Interrupts::Get().Wait(time); },
                 .tell = Tell}),
-      model_(
-          v1::ModelService::NewStub(OpenChannel(flags.model_server, flags, kMaxModelMessageBytes))),
-      tokenizer_(v1::TokenizerService::NewStub(
-          OpenChannel(flags.tokenizer_server, flags, kMaxTokenizerMessageBytes))) {}
+      model_channel_(OpenChannel(flags.model_server, flags, kMaxModelMessageBytes)),
+      tokenizer_channel_(OpenChannel(flags.tokenizer_server, flags, kMaxTokenizerMessageBytes)),
+      model_(v1::ModelService::NewStub(model_channel_)),
+      tokenizer_(v1::TokenizerService::NewStub(tokenizer_channel_)) {}
 
 grpc::Status Connection::Encode(std::string_view text, TokenIds& ids) {
   v1::EncodeRequest request;

@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -31,6 +32,8 @@ struct ConnectionFlags {
 
   // With --retry-for, --api-key and those of TLS.
   void AddModelFlag(CLI::App& app);
+  // Without the first two.
+  void AddModelServerFlag(CLI::App& app);
   void AddTokenizerFlag(CLI::App& app);
 };
 
@@ -42,6 +45,14 @@ class Connection {
   v1::ModelService::Stub& model() { return *model_; }
   v1::TokenizerService::Stub& tokenizer() { return *tokenizer_; }
   Retries& retries() { return retries_; }
+
+  // Whether a way to each is open, or opens by then.
+  bool ReachesModel(std::chrono::system_clock::time_point deadline) {
+    return model_channel_->WaitForConnected(deadline);
+  }
+  bool ReachesTokenizer(std::chrono::system_clock::time_point deadline) {
+    return tokenizer_channel_->WaitForConnected(deadline);
+  }
 
   // One unary call, repeated while the service cannot be reached: Call(connection.model(),
   // &v1::ModelService::Stub::GetSession, request, response). `repeated`: whether it was; then one
@@ -68,6 +79,7 @@ class Connection {
 
  private:
   Retries retries_;
+  std::shared_ptr<grpc::Channel> model_channel_, tokenizer_channel_;
   std::unique_ptr<v1::ModelService::Stub> model_;
   std::unique_ptr<v1::TokenizerService::Stub> tokenizer_;
 };

@@ -18,17 +18,22 @@ void AddSessionHeader(grpc::ClientContext& context, const std::string& session_i
 // ill-formed one is ignored.
 void AddTraceHeader(grpc::ClientContext& context);
 
-// Both, for a request that names a session; others get no session's header. A fork goes where the
-// new session will be asked for.
+// The session's, for a request that names one. A fork goes where the new session will be asked for.
 template <typename Request>
-void AddHeaders(grpc::ClientContext& context, const Request& request) {
-  AddTraceHeader(context);
+void AddSessionHeaderOf(grpc::ClientContext& context, const Request& request) {
   if constexpr (requires { request.new_session_id(); }) {
     AddSessionHeader(context, request.new_session_id().empty() ? request.session_id()
                                                                : request.new_session_id());
   } else if constexpr (requires { request.session_id(); }) {
     AddSessionHeader(context, request.session_id());
   }
+}
+
+// Both.
+template <typename Request>
+void AddHeaders(grpc::ClientContext& context, const Request& request) {
+  AddTraceHeader(context);
+  AddSessionHeaderOf(context, request);
 }
 
 // One GetSession call, one ReadSession call read to its end. Ctrl-C cancels them.

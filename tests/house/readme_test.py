@@ -7,10 +7,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class ReadmeTest(unittest.TestCase):
-    def test_shows_the_python_quickstart(self) -> None:
+    def test_shows_what_clients_do(self) -> None:
         readme = (ROOT / "README.md").read_text(encoding="utf-8")
-        quickstart = (ROOT / "clients/python/quickstart.py").read_text(encoding="utf-8")
-        self.assertIn(f"```python\n{quickstart}```", readme)
+        for path in ("clients/python/quickstart.py", "clients/openai/chat.py"):
+            text = (ROOT / path).read_text(encoding="utf-8")
+            self.assertIn(f"```python\n{text}```", readme)
 
 
 if __name__ == "__main__":

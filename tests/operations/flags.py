@@ -5,7 +5,7 @@ import subprocess
 
 from services import BIN
 
-PROGRAMS = ("kvasir", "kvasir-model", "kvasir-tokenizer")
+PROGRAMS = ("kvasir", "kvasir-gateway", "kvasir-model", "kvasir-tokenizer")
 
 
 def known_flags(*command: str) -> tuple[set[str], set[str]]:

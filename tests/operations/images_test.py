@@ -152,7 +152,8 @@ class ComposeTest(unittest.TestCase):
                 if command[0] in PROGRAMS:
                     self.assertEqual(unknown_flags(command, set(service["environment"])), [], name)
                     checked.add(name)
-        self.assertEqual(checked, {"pull", "tokenizer", "model", "replica-1", "replica-2"})
+        named = {"pull", "tokenizer", "model", "gateway", "replica-1", "replica-2"}
+        self.assertEqual(checked, named)
 
     def test_keeps_sessions(self) -> None:
         model, redis = self.services["model"], self.services["redis"]

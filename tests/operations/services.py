@@ -80,7 +80,8 @@ def in_container(image: Path, volume: Path) -> list[str]:
 
 
 class Program:
-    """kvasir-model or kvasir-tokenizer on free ports of loopback; with `container`, started by that."""
+    """A service on free ports of loopback, with metrics where it is `measured`; with `container`,
+    started by that."""
 
     def __init__(
         self,
@@ -89,20 +90,23 @@ class Program:
         stderr: int | None = None,
         container: list[str] | None = None,
         listen: str = "127.0.0.1:0",
+        measured: bool = True,
         **environment: str,
     ) -> None:
         command = [*container, f"/usr/local/bin/{name}"] if container else [str(BIN / name)]
+        metrics = ["--metrics=127.0.0.1:0"] if measured else []
         self.folder = tempfile.TemporaryDirectory()
         self.log_path = Path(self.folder.name, "stderr")
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, f"--listen={listen}", "--metrics=127.0.0.1:0", *flags],
+                [*command, f"--listen={listen}", *metrics, *flags],
                 stdout=subprocess.PIPE,
                 stderr=log if stderr is None else stderr,
                 text=True,
                 env=os.environ | environment,
             )
-        self.metrics = self.line("metrics on ")
+        if measured:
+            self.metrics = self.line("metrics on ")
 
     def line(self, prefix: str) -> str:
         """What follows `prefix` in the next line of stdout, which begins with it."""
@@ -151,8 +155,8 @@ class Program:
 class ServiceTest(unittest.TestCase):
     """Programs that end with their test."""
 
-    def start(self, name: str, *flags: str, **environment: Any) -> Program:
-        program = Program(name, *flags, **environment)
+    def start(self, name: str, *flags: str, **options: Any) -> Program:
+        program = Program(name, *flags, **options)
         self.addCleanup(program.folder.cleanup)
         self.addCleanup(program.stop)
         return program

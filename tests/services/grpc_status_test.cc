@@ -67,6 +67,16 @@ TEST(GrpcStatus, DetailsAreGooglesMessagesUnderGooglesUrls) {
   EXPECT_EQ(retry.retry_delay().nanos(), 500'000'000);
 }
 
+TEST(GrpcStatus, IsTheSameOnTheOtherSide) {
+  EXPECT_TRUE(FromGrpcStatus(grpc::Status::OK).ok());
+  const absl::Status plain = absl::NotFoundError("there is none");
+  EXPECT_EQ(FromGrpcStatus(ToGrpcStatus(plain)), plain);
+  for (const Reason reason : {Reason::kSessionNotFound, Reason::kQuota, Reason::kSessionDamaged}) {
+    const absl::Status error = MakeError(reason, "why", {{"field", "n"}}, absl::Seconds(2));
+    EXPECT_EQ(FromGrpcStatus(ToGrpcStatus(error)), error);
+  }
+}
+
 TEST(GrpcStatus, ClientReadsBackWhatTheServerSaid) {
   const ErrorDetail detail = DetailOf(ToGrpcStatus(
       MakeError(Reason::kLengthMismatch, "no", {{"session_length", "12"}}, absl::Seconds(2))));

@@ -335,6 +335,19 @@ TEST_F(TokenizerServiceTest, InfoSaysWhatTheTokenizerIs) {
   EXPECT_EQ(info.added_tokens(2).content(), "<|im_end|>");
   EXPECT_EQ(info.added_tokens(2).id(), Special("<|im_end|>"));
   EXPECT_TRUE(info.added_tokens(2).special());
+  EXPECT_EQ(info.token_bytes_size(), 0) << "not asked for";
+}
+
+TEST_F(TokenizerServiceTest, GetTokenizerInfoTellsTheBytesOfEachToken) {
+  grpc::ClientContext context;
+  v1::GetTokenizerInfoRequest request;
+  request.set_with_token_bytes(true);
+  v1::GetTokenizerInfoResponse info;
+  ASSERT_TRUE(stub().GetTokenizerInfo(&context, request, &info).ok());
+  ASSERT_EQ(info.token_bytes_size(), server_.tokenizer().vocab_size());
+  for (uint32_t id = 0; id < server_.tokenizer().vocab_size(); ++id) {
+    EXPECT_EQ(info.token_bytes(static_cast<int>(id)), server_.tokenizer().TokenBytes(id));
+  }
 }
 
 TEST_F(TokenizerServiceTest, DrainingRefusesEveryMethod) {
