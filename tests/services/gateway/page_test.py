@@ -42,9 +42,7 @@ class PageTest(GatewayTest):
         self.model.process.kill()
         self.model.process.wait()
         if wish == "start the model":
-            self.model = self.start(
-                "kvasir-model", *self.flags, listen=self.model.address
-            ).serve()
+            self.model = self.start("kvasir-model", *self.flags, listen=self.model.address).serve()
         return "done"
 
     def test_in_a_browser(self) -> None:
