@@ -7,26 +7,29 @@ usage() {
   cat <<'TEXT'
 Usage: scripts/clients.sh [PART]...
 
-  python   clients/python: types, the wheel, its tests, quickstart and tour
-  node     clients/node: strict types, the package, its tests, quickstart
+  python      clients/python: types, the wheel, its tests
+  node        clients/node: strict types, the package, its tests
+  docs        each example of docs/clients.md, by the commands that it shows
 
 Without a PART, all of them. The services are those of build/release; what is built goes to
 build/clients.
 TEXT
 }
 
-PARTS=(python node)
+PARTS=(python node docs)
 venv=$PWD/build/tools/venv/bin
 out=$PWD/build/clients
 
-# A story, a chat: several words.
-expect_words() {
-  local words=$1
-  shift
-  local text
-  text=$("$@")
-  echo "$*: $text"
-  [[ $(wc -w <<<"$text") -ge $words ]]
+# The commands under a heading of docs/clients.md, run as they stand there.
+run_example() {
+  echo "-- $1"
+  local commands text
+  commands=$(awk -v heading="## $1" '/^## / { here = $0 == heading }
+    /^```/ { if (inside) exit; if (here && $0 == "```sh") { inside = 1; next } } inside' docs/clients.md)
+  [[ -n $commands ]]
+  text=$(scripts/with_services.sh bash -euo pipefail -c "$commands")
+  tail -n 3 <<<"$text"
+  [[ $text =~ $2 ]]
 }
 
 part_python() {
@@ -42,13 +45,11 @@ part_python() {
     --config-file=clients/python/pyproject.toml clients/python/tour.py
   export PYTHONPATH=$out/python
   scripts/with_services.sh "$venv/python" -B tests/clients/python_client_test.py
-  expect_words 5 scripts/with_services.sh "$venv/python" -B clients/python/quickstart.py
-  expect_words 40 scripts/with_services.sh "$venv/python" -B clients/python/tour.py
 }
 
 part_node() {
-  local modules=$PWD/build/tools/npm/node_modules
-  [[ -e clients/node/node_modules ]] || ln -s "$modules" clients/node/node_modules
+  local modules=$PWD/clients/node/node_modules
+  npm --silent --prefix clients/node install --no-package-lock
   # As it is installed: what is packed, and what that depends on.
   rm -rf "$out/node"
   mkdir -p "$out/node/node_modules"
@@ -56,9 +57,18 @@ part_node() {
   tar -xzf "$out"/node/kvasir-client-*.tgz -C "$out/node/node_modules"
   mv "$out/node/node_modules/package" "$out/node/node_modules/kvasir-client"
   ln -s "$modules/@grpc" "$out/node/node_modules/@grpc"
-  cp clients/node/quickstart.mjs tests/clients/node_client_test.mjs "$out/node"
+  cp tests/clients/node_client_test.mjs "$out/node"
   scripts/with_services.sh node --test "$out/node/node_client_test.mjs"
-  expect_words 3 scripts/with_services.sh node "$out/node/quickstart.mjs"
+}
+
+part_docs() {
+  rm -rf "$out"/{cpp,go/src,java}
+  local language
+  for language in Python Node C++ Go Java; do
+    run_example "$language" 'Your name is Mara.*tokens sent'
+  done
+  run_example Stubs '([a-z]+ ){4}'
+  run_example Reflection '"ids".*"sessionLength"'
 }
 
 parts=("$@")

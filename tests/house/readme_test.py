@@ -8,10 +8,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 class ReadmeTest(unittest.TestCase):
     def test_shows_what_clients_do(self) -> None:
-        readme = (ROOT / "README.md").read_text(encoding="utf-8")
-        for path in ("clients/python/quickstart.py", "clients/openai/chat.py"):
-            text = (ROOT / path).read_text(encoding="utf-8")
-            self.assertIn(f"```python\n{text}```", readme)
+        shown = {
+            "README.md": (
+                ("python", "clients/python/chat.py"),
+                ("js", "clients/node/chat.mjs"),
+                ("python", "clients/openai/chat.py"),
+            ),
+            "docs/clients.md": (("python", "clients/python/stubs.py"),),
+        }
+        for page, examples in shown.items():
+            page_text = (ROOT / page).read_text(encoding="utf-8")
+            for language, path in examples:
+                text = (ROOT / path).read_text(encoding="utf-8")
+                self.assertIn(f"```{language}\n{text}```", page_text, path)
 
 
 if __name__ == "__main__":
