@@ -96,7 +96,7 @@ RESTRICTED: tuple[tuple[str, re.Pattern[str], tuple[str, ...]], ...] = (
     (
         "gRPC and Protobuf belong to services",
         re.compile(r"grpc|google/(protobuf|rpc)/"),
-        ("services/", "tests/services/"),
+        ("services/", "clients/", "tests/services/"),
     ),
     (
         "CUDA belongs to engine/backend/cuda",
