@@ -68,7 +68,7 @@ CLI::App* BenchCommand::AddTo(CLI::App& app) {
 }
 
 int BenchCommand::Run() {
-  if (kernels_) return RunKernelBench(options_.engine.threads);
+  if (kernels_) return RunKernelBench(options_.engine.threads, options_.json);
   const absl::StatusOr<hub::ModelFolder> folder = hub::FindModel(model_, hub::ModelUse::kGenerate);
   if (!folder.ok()) {
     std::fprintf(stderr, "kvasir: %s\n", std::string(folder.status().message()).c_str());

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "services/cli/answer_json.h"
 #include "services/cli/answer_view.h"
 #include "services/cli/client_flags.h"
 
@@ -122,6 +123,7 @@ CLI::App* ChatCommand::AddTo(CLI::App& app) {
       ->default_str("");
   sampling_.AddTo(*command);
   AddSwitch(*command, "-v,--verbose", verbose_, "Statistics on stderr after each answer");
+  AddSwitch(*command, "--json", json_, "A JSON object for each answer, a line, in place of text");
   connection_flags_.AddModelFlag(*command);
   connection_flags_.AddTokenizerFlag(*command);
   return command;
@@ -193,7 +195,12 @@ std::optional<int> ChatCommand::Dialogue::Handle(const std::string& message) {
 std::optional<int> ChatCommand::Dialogue::Answer(
     const std::function<Generation(const ShowText& show)>& ask) {
   std::optional<AnswerView> view;  // Made when the first text comes: only then it is known how.
+  std::string text;
   const Generation generation = ask([&](std::string_view piece) {
+    if (command_.json_) {
+      text += piece;
+      return;
+    }
     if (!view.has_value()) {
       view.emplace(AnswerView::Style{coloured_, command_.hide_thinking_}, chat_.begins_thinking(),
                    PrintText);
@@ -201,7 +208,13 @@ std::optional<int> ChatCommand::Dialogue::Answer(
     view->Write(piece);
   });
   if (view.has_value()) view->Finish();
-  if (!generation.ids.empty()) PrintText("\n");
+  if (command_.json_) {
+    v1::TokenChunk all;
+    all.mutable_ids()->Add(generation.ids.begin(), generation.ids.end());
+    if (generation.status.ok()) PrintText(AnswerJson(generation, text, all) + "\n");
+  } else if (!generation.ids.empty()) {
+    PrintText("\n");
+  }
   if (!generation.status.ok()) {
     const bool interrupted = generation.status.error_code() == grpc::StatusCode::CANCELLED;
     if (!interrupted) return AfterFailure(generation.status);

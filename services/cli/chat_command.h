@@ -33,6 +33,7 @@ class ChatCommand {
   std::string history_;
   bool hide_thinking_ = false;
   bool verbose_ = false;
+  bool json_ = false;
 };
 
 }  // namespace kvasir::cli

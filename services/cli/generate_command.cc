@@ -6,6 +6,7 @@
 #include <iostream>
 #include <iterator>
 
+#include "services/cli/answer_json.h"
 #include "services/cli/client_flags.h"
 #include "services/cli/logprob_table.h"
 
@@ -22,7 +23,8 @@ constexpr char kExamples[] =
     "  kvasir generate --ids < prompt.txt\n"
     "      reads the prompt from a file, prints token ids\n"
     "  kvasir generate \"2 + 2 =\" -n 3 --logprobs=5\n"
-    "      each token with the five most probable";
+    "      each token with the five most probable\n"
+    "  kvasir generate \"Once upon a time\" -n 20 --json";
 
 }  // namespace
 
@@ -38,6 +40,10 @@ CLI::App* GenerateCommand::AddTo(CLI::App& app) {
   CLI::Option* ids = AddSwitch(*command, "--ids", ids_, "Print token ids in place of text");
   AddFlag(*command, "--logprobs", logprobs_,
           "Print a line for each token: id, log-probability, text, and so many alternatives")
+      ->excludes(ids);
+  AddSwitch(*command, "--json", json_,
+            "A JSON object at the end in place of the text: text, ids, what they took, and "
+            "--logprobs")
       ->excludes(ids);
   AddSwitch(*command, "-v,--verbose", verbose_,
             "Statistics on stderr (always where that is a terminal)");
@@ -57,6 +63,7 @@ std::string GenerateCommand::Prompt() const {
 
 Generation GenerateCommand::Print(Connection& connection,
                                   const v1::GenerateRequest& request) const {
+  if (json_) return PrintJson(connection, request);
   if (logprobs_.has_value()) {
     LogprobTable table(connection);
     Generation generation =
@@ -78,6 +85,19 @@ Generation GenerateCommand::Print(Connection& connection,
     generation = StreamTextOf(connection, request);
   }
   if (!generation.ids.empty()) std::fputs("\n", stdout);
+  return generation;
+}
+
+Generation GenerateCommand::PrintJson(Connection& connection,
+                                      const v1::GenerateRequest& request) const {
+  v1::TokenChunk all;
+  Generation generation =
+      RunGenerate(connection, request, [&](const v1::TokenChunk& chunk) { all.MergeFrom(chunk); });
+  std::string text;
+  if (generation.status.ok()) generation.status = connection.Decode(generation.ids, text);
+  if (generation.status.ok()) {
+    std::printf("%s\n", AnswerJson(generation, text, all).c_str());
+  }
   return generation;
 }
 

@@ -21,8 +21,10 @@ class GenerateCommand {
 
  private:
   std::string Prompt() const;
-  // The generated tokens on stdout: as ids, as a table of log-probabilities, or as text.
+  // The generated tokens on stdout: as ids, as a table of log-probabilities, as JSON, or as text.
   Generation Print(Connection& connection, const v1::GenerateRequest& request) const;
+
+  Generation PrintJson(Connection& connection, const v1::GenerateRequest& request) const;
 
   ConnectionFlags connection_flags_;
   SamplingFlags sampling_;
@@ -30,6 +32,7 @@ class GenerateCommand {
   std::string session_;
   bool create_ = false;
   bool ids_ = false;
+  bool json_ = false;
   bool verbose_ = false;
   std::optional<uint32_t> logprobs_;
 };

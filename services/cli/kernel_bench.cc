@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/backend/cpu/cpu_backend.h"
@@ -36,8 +37,10 @@ double ProductSeconds(Backend& backend, const PackedWeight& w, int m) {
 
 }  // namespace
 
-int RunKernelBench(int threads) {
-  std::printf("%-10s %-5s %20s %20s\n", "kernel", "dtype", "512 rows, GFLOP/s", "1 row, GB/s");
+int RunKernelBench(int threads, bool json) {
+  const char* before = "[\n";
+  if (!json)
+    std::printf("%-10s %-5s %20s %20s\n", "kernel", "dtype", "512 rows, GFLOP/s", "1 row, GB/s");
   for (const DType dtype : {DType::kBf16, DType::kF32}) {
     // Ones in bf16, something near one in f32.
     const std::vector<uint16_t> ones(size_t(kRows) * kColumns * SizeOf(dtype) / 2, 0x3F80);
@@ -54,11 +57,20 @@ int RunKernelBench(int threads) {
       const PackedWeight w = (*backend)->Pack({{HostMatrix{ones.data(), dtype, kRows, kColumns}}});
       const double many = ProductSeconds(**backend, w, 512);
       const double one = ProductSeconds(**backend, w, 1);
-      std::printf("%-10s %-5s %20.0f %20.1f\n", kernel.c_str(), NameOf(dtype),
-                  2.0 * 512 * kRows * kColumns / many * 1e-9, double(w.data->bytes()) / one * 1e-9);
+      const double flops = 2.0 * 512 * kRows * kColumns / many, bytes = w.data->bytes() / one;
+      if (json) {
+        std::printf(
+            "%s{\"kernel\": \"%s\", \"dtype\": \"%s\", \"flops_per_second\": %.4g, "
+            "\"bytes_per_second\": %.4g}",
+            std::exchange(before, ",\n"), kernel.c_str(), NameOf(dtype), flops, bytes);
+      } else {
+        std::printf("%-10s %-5s %20.0f %20.1f\n", kernel.c_str(), NameOf(dtype), flops * 1e-9,
+                    bytes * 1e-9);
+      }
       std::fflush(stdout);
     }
   }
+  if (json) std::printf("\n]\n");
   return 0;
 }
 

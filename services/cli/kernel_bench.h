@@ -4,9 +4,9 @@
 namespace kvasir::cli {
 
 // Prints the rates of every kernel set that this CPU has, in the order of preference: operations a
-// second of a matrix product of 512 rows, bytes of weights a second of one of 1 row. Returns the
-// program's exit code.
-int RunKernelBench(int threads);
+// second of a matrix product of 512 rows, bytes of weights a second of one of 1 row; as a table, or
+// as a JSON array. Returns the program's exit code.
+int RunKernelBench(int threads, bool json);
 
 }  // namespace kvasir::cli
 

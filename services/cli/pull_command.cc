@@ -1,5 +1,8 @@
 #include "services/cli/pull_command.h"
 
+#include <rapidjson/stringbuffer.h>
+#include <rapidjson/writer.h>
+
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -67,6 +70,27 @@ std::string Summary(const hub::PulledModel& model, const hub::PullProgress& prog
 
 }  // namespace
 
+std::string PullCommand::Json(const hub::PulledModel& model,
+                              const hub::PullProgress& progress) const {
+  rapidjson::StringBuffer buffer;
+  rapidjson::Writer<rapidjson::StringBuffer> writer(buffer);
+  writer.StartObject();
+  writer.Key("model");
+  writer.String(model_.c_str());
+  writer.Key("revision");
+  writer.String(revision_.c_str());
+  writer.Key("folder");
+  writer.String(model.folder.c_str());
+  writer.Key("files");
+  writer.Int(model.files);
+  writer.Key("bytes");
+  writer.Int64(static_cast<int64_t>(progress.total));
+  writer.Key("received");
+  writer.Int64(static_cast<int64_t>(progress.received));
+  writer.EndObject();
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
 CLI::App* PullCommand::AddTo(CLI::App& app) {
   CLI::App* command = app.add_subcommand("pull", "Fetches a model from a Hugging Face hub");
   command->footer(kExamples);
@@ -76,6 +100,9 @@ CLI::App* PullCommand::AddTo(CLI::App& app) {
   AddFlag(*command, "--redirect-hosts", redirect_hosts_,
           "Hosts that the hub may send the download to; '*' is any run of characters")
       ->delimiter(',');
+  AddSwitch(
+      *command, "--json", json_,
+      "A JSON object in place of the folder: model, revision, folder, files, bytes, received");
   return command;
 }
 
@@ -101,7 +128,7 @@ int PullCommand::Run() {
   const std::chrono::duration<double> time = steady_clock::now() - start;
   std::fprintf(stderr, "%s at %s: %s\n", options.id.Text().c_str(), revision_.c_str(),
                Summary(*pulled, progress, time.count()).c_str());
-  std::printf("%s\n", pulled->folder.c_str());
+  std::printf("%s\n", json_ ? Json(*pulled, progress).c_str() : pulled->folder.c_str());
   return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "services/hub/host_policy.h"
+#include "services/hub/pull.h"
 
 namespace kvasir::cli {
 
@@ -19,8 +20,11 @@ class PullCommand {
   int Run();
 
  private:
+  std::string Json(const hub::PulledModel& model, const hub::PullProgress& progress) const;
+
   std::string model_;
   std::string revision_ = "main";
+  bool json_ = false;
   std::optional<std::string> folder_;
   std::vector<std::string> redirect_hosts_ = hub::DefaultRedirectHosts();
 };

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "services/cli/answer_json.h"
 #include "services/cli/client_flags.h"
 
 namespace kvasir::cli {
@@ -24,18 +25,6 @@ constexpr char kExamples[] =
     "  kvasir sessions delete monday tuesday\n"
     "  kvasir sessions export > sessions.jsonl\n"
     "  kvasir sessions import --model-server=elsewhere:50052 < sessions.jsonl";
-
-// As Protobuf writes JSON: 64-bit integers are strings.
-std::string Json(const google::protobuf::Message& message, bool multi_line) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.preserve_proto_field_names = true;
-  options.always_print_primitive_fields = true;
-  options.add_whitespace = multi_line;
-  std::string json;
-  if (!google::protobuf::util::MessageToJsonString(message, &json, options).ok()) return "{}";
-  while (!json.empty() && json.back() == '\n') json.pop_back();
-  return json;
-}
 
 std::string Time(bool set, const google::protobuf::Timestamp& time) {
   if (!set) return "-";

@@ -107,7 +107,9 @@ TEST_F(Cli, EveryCommandHasHelpWithExamples) {
                                                           {"sessions", "show"},
                                                           {"sessions", "delete"},
                                                           {"sessions", "export"},
-                                                          {"sessions", "import"}};
+                                                          {"sessions", "import"},
+                                                          {"completion"},
+                                                          {"man"}};
   for (std::vector<std::string> command : commands) {
     command.emplace_back("--help");
     EXPECT_THAT(Output(command), AllOf(HasSubstr("Examples:"), HasSubstr("kvasir ")));
@@ -144,6 +146,34 @@ TEST_F(Cli, GeneratesText) {
   EXPECT_EQ(verbose.exit_code, 0);
   EXPECT_THAT(verbose.error, AllOf(StartsWith("5 tokens in "), HasSubstr("cached_tokens 0"),
                                    Not(HasSubstr("inf")), Not(HasSubstr("nan"))));
+}
+
+TEST_F(Cli, AnswersAreJsonWhereAsked) {
+  const std::vector<std::string> greedy = {"generate", "Once upon a time", "-n", "5",
+                                           "--temperature=0"};
+  const std::string text = Output(greedy);
+  std::vector<std::string> arguments = greedy;
+  arguments.insert(arguments.end(), {"--json", "--logprobs=2", "--session=told", "--create"});
+  rapidjson::Document json;
+  json.Parse(Output(arguments).c_str());
+  ASSERT_TRUE(json.IsObject());
+  EXPECT_EQ(std::string(json["text"].GetString()) + "\n", text);
+  EXPECT_STREQ(json["session_id"].GetString(), "told");
+  EXPECT_EQ(json["ids"].Size(), 5);
+  EXPECT_EQ(json["logprobs"].Size(), 5);
+  EXPECT_EQ(json["logprobs"][0]["alternatives"].Size(), 2);
+  EXPECT_STREQ(json["finish_reason"].GetString(), "FINISH_REASON_MAX_NEW_TOKENS");
+  EXPECT_EQ(json["usage"]["generated_tokens"].GetInt(), 5);
+
+  const Outcome chat = Run({"chat", "--temperature=0", "--json"}, "My name is Ada.\nWho am I?\n");
+  EXPECT_EQ(chat.exit_code, 0) << chat.error;
+  const std::vector<std::string> answers = Lines(chat.output);
+  ASSERT_EQ(answers.size(), 2);
+  for (const std::string& answer : answers) {
+    json.Parse(answer.c_str());
+    ASSERT_TRUE(json.IsObject()) << answer;
+    EXPECT_STRNE(json["text"].GetString(), "");
+  }
 }
 
 TEST_F(Cli, ASessionGoesOnWhereItWasLeft) {

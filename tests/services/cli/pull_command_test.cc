@@ -105,6 +105,8 @@ TEST_F(PullCommandTest, PrintsTheFolderAndTellsWhatCame) {
   const std::string folder = directory_.path() / "model";
   outcome = Run("kvasir", {"pull", kModel, "--dir=" + folder});
   EXPECT_EQ(outcome.output, folder + "\n");
+  EXPECT_THAT(Run("kvasir", {"pull", kModel, "--dir=" + folder, "--json"}).output,
+              HasSubstr("\"folder\":\"" + folder + "\""));
   EXPECT_EQ(TextOf(folder + "/config.json"), TinyHubModel().at("config.json").content);
 }
 
