@@ -76,13 +76,14 @@ v1::GenerateRequest Turn::RequestFor(const AnswerOptions& options, const Place& 
 absl::Status Turn::Start(const AnswerOptions& options, const TokenIds& prompt, bool keeps) {
   seed_ = options.sampling.seed.has_value() ? *options.sampling.seed : RandomSeed();
   absl::Status status;
+  const size_t before = choices_.size();
   for (int i = 0; i < kMostPlaces; ++i) {
     absl::StatusOr<Place> place = OpenPlace(options, prompt, keeps);
     if (!place.ok()) return place.status();
     status = options.n == 1 ? StartOne(options, *std::move(place))
                             : StartSeveral(options, *std::move(place));
     if (!IsStale(status)) return status;
-    Forget();
+    if (choices_.size() > before) Forget();
   }
   return status;
 }
@@ -123,8 +124,9 @@ absl::Status Turn::StartSeveral(const AnswerOptions& options, Place place) {
   places.insert(places.begin(), std::move(place));
   for (size_t i = 0; i < places.size(); ++i) {
     if (!status.ok()) {
-      keeper_.Close(caller_, facts_->tokens, std::move(places[i]), SessionKeeper::Outcome::kFailed,
-                    {});
+      using Outcome = SessionKeeper::Outcome;
+      keeper_.Close(caller_, facts_->tokens, std::move(places[i]),
+                    IsStale(status) ? Outcome::kStale : Outcome::kFailed, {});
       continue;
     }
     v1::GenerateRequest request = RequestFor(options, places[i], seed_ + i);

@@ -9,7 +9,7 @@ import grpc
 import openai
 import pydantic
 
-from services import Program, ServiceTest, model_pb2, model_pb2_grpc
+from services import Program, ServiceTest, error_details_pb2, model_pb2, model_pb2_grpc
 
 JSON = {"Content-Type": "application/json"}
 # What answers have beyond the fields that the client library knows.
@@ -42,6 +42,16 @@ class GatewayTest(ServiceTest):
                 waiting += value
 
 
+def refuse(context: grpc.ServicerContext, code: grpc.StatusCode, reason: str) -> None:
+    """Ends a call as the services do: with the reason in the trailers."""
+    info = error_details_pb2.ErrorInfo(domain="kvasir", reason=reason)
+    status = error_details_pb2.RpcStatus(code=code.value[0], message=reason)
+    detail = status.details.add(type_url="type.googleapis.com/google.rpc.ErrorInfo")
+    detail.value = info.SerializeToString()
+    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+    context.abort(code, reason)
+
+
 class ScriptedModel(model_pb2_grpc.ModelServiceServicer):
     """A model service that says what it is told to, and remembers what it was asked."""
 
@@ -51,6 +61,7 @@ class ScriptedModel(model_pb2_grpc.ModelServiceServicer):
         self.metadata: list[dict[str, str]] = []
         self.calls: list[tuple[str, str]] = []  # method, session
         self.sessions: dict[str, list[int]] = {}
+        self.lost_forks = 0  # how many forks find that their session has expired
         self.lock = threading.Lock()
         self.server = grpc.server(futures.ThreadPoolExecutor(8))
         model_pb2_grpc.add_ModelServiceServicer_to_server(self, self.server)
@@ -67,12 +78,17 @@ class ScriptedModel(model_pb2_grpc.ModelServiceServicer):
 
     def ForkSession(self, request: Any, context: Any) -> model_pb2.ForkSessionResponse:  # noqa: N802
         self.calls.append(("ForkSession", request.session_id))
+        if self.lost_forks > 0:
+            self.lost_forks -= 1
+            del self.sessions[request.session_id]
+            refuse(context, grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND")
         self.sessions[request.new_session_id] = self.sessions[request.session_id][: request.length]
         return model_pb2.ForkSessionResponse()
 
     def DeleteSession(self, request: Any, context: Any) -> model_pb2.DeleteSessionResponse:  # noqa: N802
         self.calls.append(("DeleteSession", request.session_id))
-        del self.sessions[request.session_id]
+        if self.sessions.pop(request.session_id, None) is None:
+            refuse(context, grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND")
         return model_pb2.DeleteSessionResponse()
 
     def GetSession(self, request: Any, context: Any) -> model_pb2.GetSessionResponse:  # noqa: N802

@@ -147,6 +147,25 @@ class ScriptedTest(GatewayTest):
         gone = [session for method, session in self.model.calls if method == "DeleteSession"]
         self.assertEqual(made, gone, "sessions that nobody can use")
 
+    def test_choices_whose_session_expires_before_they_fork(self) -> None:
+        for prompts in (1, 2):
+            self.model.lost_forks = 1
+            self.model.answers.append([])  # reads the prompt, in vain
+            for _ in range(prompts):
+                self.model.answers.append([])
+                self.says("Yes.")
+                self.says("No.")
+            prompt = ["Is it?"] * prompts
+            answer = self.openai.completions.create(model="tiny", prompt=prompt, n=2)
+            self.assertEqual(len(answer.choices), 2 * prompts)
+            texts = {choice.text for choice in answer.choices}
+            self.assertEqual(texts, {"Yes.", "No."})
+        self.model.lost_forks = 100
+        self.model.answers += [[]] * 3
+        with self.assertRaises(openai.NotFoundError):
+            self.ask(QUESTION, n=2)
+        self.assertEqual(self.model.sessions, {}, "none is left over")
+
     def test_an_answer_that_breaks_off(self) -> None:
         ids = self.ids("Hello")
         self.model.answers.append([*ids, -1])
