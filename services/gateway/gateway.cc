@@ -1,5 +1,6 @@
 #include "services/gateway/gateway.h"
 
+#include <arpa/inet.h>
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 #include <spdlog/spdlog.h>
@@ -78,7 +79,10 @@ bool NamesLoopback(std::string host) {
     host.resize(colon);
   }
   host = absl::AsciiStrToLower(host);
-  return host.empty() || host == "localhost" || host == "[::1]" || host.starts_with("127.");
+  if (host.empty() || host == "localhost" || host == "[::1]") return true;
+  // An address, not a name that begins like one.
+  in_addr address = {};
+  return host.starts_with("127.") && inet_pton(AF_INET, host.c_str(), &address) == 1;
 }
 
 bool IsJson(std::string type) {
@@ -215,6 +219,12 @@ HttpReply Gateway::Health() {
 HttpReply Gateway::Models(const Caller& caller, const std::string& path) {
   const auto facts = services_.Learn(caller);
   if (!facts.ok()) return ErrorReply(DescribeError(facts.status(), ""));
+  // What is known already may have been asked for with another key.
+  v1::GetModelInfoResponse info;
+  const absl::Status allowed =
+      services_.Call(services_.model(), &v1::ModelService::Stub::GetModelInfo, caller,
+                     v1::GetModelInfoRequest(), info);
+  if (!allowed.ok()) return ErrorReply(DescribeError(allowed, ""));
   const bool list = path == kModels;
   if (!list) {
     auto refused = RefuseModel(path.substr(kModels.size() + 1), **facts);

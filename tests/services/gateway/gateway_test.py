@@ -175,7 +175,10 @@ class AnswersTest(LiveTest):
         self.assertEqual(self.post("{")[0], 400)
         self.assertEqual(self.post("[]")[0], 400)
         self.assertEqual(self.post("{}", Content_Type="text/plain")[0], 415)
-        self.assertEqual(self.post("{}", Host="kvasir.example:80")[0], 403)
+        for name in ("kvasir.example:80", "127.kvasir.example", "127.0.0.1.kvasir.example:80"):
+            self.assertEqual(self.post("{}", Host=name)[0], 403, name)
+        for name in ("localhost:80", "[::1]:80", "127.0.0.2", "127.0.0.1:80"):
+            self.assertEqual(self.post("{", Host=name)[0], 400, name)
         self.assertEqual(self.post("{}", "/v1/models")[0], 405)
         self.assertEqual(self.post("{}", "/v1/nothing")[0], 405)
         small = self.gateway(self.tokenizer.address, self.model.address, "--max-body=1000")
@@ -359,6 +362,9 @@ class KeysTest(GatewayTest):
             credentials = (("authorization", f"Bearer {key}"),)
             listed = model.model.ListSessions(model_pb2.ListSessionsRequest(), metadata=credentials)
             self.assertEqual(len(listed.sessions), 1, name)
+        # Also now that the gateway knows the model.
+        with self.assertRaises(openai.AuthenticationError):
+            self.client(server, "wrong-key-0123456789").models.list()
 
 
 if __name__ == "__main__":
