@@ -18,6 +18,8 @@ function randomId() {
 
 // A turn: {role, content, reasoning?, counters?}.
 export class Chats {
+  unsaved = ""; // why the browser does not keep them
+
   constructor() {
     this.all = read(localStorage, CHATS, []);
     if (this.all.length === 0) this.create();
@@ -25,9 +27,15 @@ export class Chats {
     this.current = this.all.find((chat) => chat.session === open) ?? this.all[0];
   }
 
+  // What the browser has no room for is there until the page is left.
   save() {
-    localStorage.setItem(CHATS, JSON.stringify(this.all));
-    localStorage.setItem("kvasir.open", this.current.session);
+    try {
+      localStorage.setItem(CHATS, JSON.stringify(this.all));
+      localStorage.setItem("kvasir.open", this.current.session);
+      this.unsaved = "";
+    } catch {
+      this.unsaved = "This browser cannot keep the chats: delete some to make room.";
+    }
   }
 
   create(turns = []) {

@@ -98,7 +98,7 @@ function setRunning(controller) {
 }
 
 function show() {
-  byId("error").textContent = "";
+  byId("error").textContent = chats.unsaved;
   byId("status").textContent = "";
   byId("turns").replaceChildren(...chats.current.turns.map(turnItem));
   showChats();
@@ -117,6 +117,7 @@ async function answer(index) {
   setRunning(controller);
   byId("status").textContent = "The model answers.";
   let told = "The answer is complete.";
+  let failure = "";
   let waiting = 0; // for the next frame, in which what came is shown
   try {
     await fillAnswer(chat, settings, turn, controller.signal, () => {
@@ -127,16 +128,17 @@ async function answer(index) {
       });
     });
   } catch (error) {
-    if (!controller.signal.aborted) byId("error").textContent = error.message;
+    failure = controller.signal.aborted ? "" : error.message;
     told = controller.signal.aborted ? "Stopped." : "";
   }
   if (turn.content || turn.reasoning) chat.turns.push(turn);
   chats.save();
   setRunning(null);
-  const wrong = byId("error").textContent;
   show();
-  byId("error").textContent = wrong;
-  if (wrong) offerRetry(chat);
+  if (failure) {
+    byId("error").textContent = failure;
+    offerRetry(chat);
+  }
   byId("status").textContent = told;
 }
 

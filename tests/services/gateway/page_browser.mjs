@@ -145,6 +145,21 @@ async function isForEverybody() {
   await page.screenshot({ path: `${screenshots}/dark.png` });
 }
 
+async function fullBrowser() {
+  await page.evaluate(() => {
+    Storage.prototype.setItem = () => {
+      throw new DOMException("full", "QuotaExceededError");
+    };
+  });
+  const there = await turns.count();
+  await say("My name is Mara.");
+  assert.equal(await turns.count(), there + 2, "chats go on");
+  assert.match(await page.getByRole("alert").textContent(), /cannot keep the chats/);
+  await say("What is my name?");
+  await page.reload();
+  assert.equal(await turns.count(), there);
+}
+
 async function forget() {
   const there = await chats.count();
   await chats.first().getByRole("button", { name: /^Delete the chat/ }).click();
@@ -160,6 +175,7 @@ try {
   await stop();
   await isSafe();
   await isForEverybody();
+  await fullBrowser();
   await forget();
   assert.deepEqual(complaints.filter((complaint) => !expected.test(complaint)), []);
 } catch (error) {
