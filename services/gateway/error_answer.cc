@@ -74,6 +74,7 @@ std::string ParamOf(std::string_view field, std::string_view prompt_field) {
   if (field.starts_with(kSampling)) field.remove_prefix(kSampling.size());
   if (field.starts_with("input_ids")) return std::string(prompt_field);
   if (field == "max_new_tokens") return "max_tokens";
+  if (field == "template_arguments") return "chat_template_kwargs";
   return std::string(field);
 }
 
@@ -111,9 +112,13 @@ ErrorAnswer DescribeError(const absl::Status& status, std::string_view prompt_fi
   const auto field = detail.metadata.find("field");
   const std::string param =
       field == detail.metadata.end() ? "" : ParamOf(field->second, prompt_field);
+  std::string message(status.message().data(), status.message().size());
+  // It begins with the field as the services call it.
+  if (!param.empty() && message.starts_with(field->second)) {
+    message.replace(0, field->second.size(), param);
+  }
   return {.http_status = http_status,
-          .json = Written({status.message().data(), status.message().size()}, TypeOf(http_status),
-                          param, CodeOf(http_status, detail.reason)),
+          .json = Written(message, TypeOf(http_status), param, CodeOf(http_status, detail.reason)),
           .retry_after = detail.retry_after};
 }
 

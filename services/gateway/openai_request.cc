@@ -5,6 +5,7 @@
 #include <rapidjson/writer.h>
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -87,7 +88,10 @@ void ReadSampling(JsonFields& fields, SamplingOverrides& sampling) {
   for (const auto& member : bias->GetObject()) {
     const char* name = member.name.GetString();
     uint32_t id = 0;
-    if (!absl::SimpleAtoi(name, &id) || id >= kMostIds) biases.Fail(name, "is no token id");
+    // In one spelling, so that none is there twice.
+    if (!absl::SimpleAtoi(name, &id) || id >= kMostIds || std::to_string(id) != name) {
+      biases.Fail(name, "is no token id");
+    }
     const std::optional<double> added = biases.Number(name, -100, 100);
     if (added.has_value()) {
       sampling.logit_bias.emplace_back(static_cast<int>(id), static_cast<float>(*added));

@@ -156,6 +156,7 @@ class AnswersTest(LiveTest):
             ("n", {"n": 0}),
             ("audio", {"extra_body": {"audio": {}}}),
             ("session_id", {"extra_body": {"session_id": "no/such id"}}),
+            ("chat_template_kwargs", {"extra_body": {"chat_template_kwargs": {"messages": []}}}),
         ]
         for param, options in cases:
             with self.subTest(param), self.assertRaises(openai.BadRequestError) as raised:

@@ -105,6 +105,8 @@ TEST(ChatRequestTest, WhatIsWrongIsNamed) {
            {R"("logprobs":true,"top_logprobs":21)", "top_logprobs"},
            {R"("logit_bias":{"x":1})", "logit_bias.x"},
            {R"("logit_bias":{"1":101})", "logit_bias.1"},
+           {R"("logit_bias":{"+1":1})", "logit_bias.+1"},
+           {R"("logit_bias":{"1":1,"01":2})", "logit_bias.01"},
            {R"("stream_options":{"include_usage":true})", "stream_options"},
            {R"("stream":true,"stream_options":{"more":1})", "stream_options.more"},
            {R"("functions":[])", "functions"},
