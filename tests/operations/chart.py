@@ -52,6 +52,17 @@ SETS: dict[str, Values] = {
             },
         },
     },
+    "with a gateway": {"gateway": {"enabled": True, "replicas": 2}},
+    "with a gateway and certificates": {
+        "gateway": {
+            "enabled": True,
+            "extraFlags": ["--max-sessions=10000"],
+            "tls": {"caSecret": "authority", "certificateSecret": "certificate-of-ours"},
+        }
+        | PLACED,
+        "proxy": {"tls": TLS},
+        "networkPolicy": {"clients": [{"namespaceSelector": {"matchLabels": {"team": "a"}}}]},
+    },
     "by need": {"sessions": REDIS, "autoscaling": {"enabled": True, "minReplicas": 2}},
     "all that can be set": {
         "image": {"repository": "registry.example/kvasir", "tag": "1", "pullSecrets": ["registry"]},

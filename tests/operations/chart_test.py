@@ -16,6 +16,7 @@ from chart import (
     CHART,
     REDIS,
     SETS,
+    TLS,
     Manifest,
     containers,
     find,
@@ -36,7 +37,9 @@ OPERATOR = {"ServiceMonitor", "PrometheusRule"}
 DNS_MEMORY = 30
 # Secrets and claims that the sets of values name.
 THEIRS = {
+    "authority",
     "certificate",
+    "certificate-of-ours",
     "clients",
     "keys-of-ours",
     "key-set",
@@ -60,6 +63,14 @@ REFUSED = {
     },
     "proxy.tls.clientCaSecret: clients' certificates need TLS": {
         "proxy": {"tls": {"clientCaSecret": "ca"}}
+    },
+    "gateway.tls.caSecret: the proxy speaks TLS": {
+        "gateway": {"enabled": True},
+        "proxy": {"tls": {"secret": "certificate"}},
+    },
+    "gateway.tls.certificateSecret: the proxy asks clients": {
+        "gateway": {"enabled": True, "tls": {"caSecret": "authority"}},
+        "proxy": {"tls": TLS},
     },
     # By the schema.
     "sessions.store": {"sessions": {"store": "memory"}},
@@ -171,8 +182,9 @@ class ChartTest(unittest.TestCase):
     def test_passes_flags_that_the_programs_know(self) -> None:
         for name, manifests in self.rendered.items():
             lines = command_lines(manifests)
-            others = {"kvasir", "kvasir-gateway"}
-            self.assertEqual({line[0] for line, _ in lines} | others, set(PROGRAMS), name)
+            wanted = set(PROGRAMS) - {"kvasir", "kvasir-gateway"}
+            wanted |= {"kvasir-gateway"} if "gateway" in SETS[name] else set()
+            self.assertEqual({line[0] for line, _ in lines} - {"kvasir"}, wanted, name)
             for command, variables in lines:
                 self.assertEqual(unknown_flags(command, variables), [], f"{name}: {command}")
                 names = [word.split("=")[0] for word in command]
@@ -205,6 +217,26 @@ class ChartTest(unittest.TestCase):
         self.assertIn(path, [item["path"] for item in volume["secret"]["items"]])
         self.assertTrue(mount["readOnly"])
         return volume["secret"]["secretName"]
+
+    def test_gateway_calls_by_the_proxy(self) -> None:
+        for name in ("with a gateway", "with a gateway and certificates"):
+            manifests = self.rendered[name]
+            proxy = find(manifests, "Service", "kvasir-proxy")["spec"]["ports"][0]["port"]
+            pod = pods(manifests)["kvasir-gateway"]["spec"]
+            (container,) = pod["containers"]
+            given = dict(word.partition("=")[::2] for word in container["args"])
+            for flag in ("--tokenizer-server", "--model-server"):
+                self.assertEqual(given[flag], f"kvasir-proxy:{proxy}")
+            self.assertEqual(container["readinessProbe"]["httpGet"]["path"], "/healthz")
+            service = find(manifests, "Service", "kvasir-gateway")["spec"]
+            self.assertEqual(service["sessionAffinity"], "ClientIP")
+        secrets = {"ca": "authority", "cert": "certificate-of-ours", "key": "certificate-of-ours"}
+        for flag, secret in secrets.items():
+            self.assertEqual(self.secret_of(pod, given[f"--tls-{flag}"]), secret)
+        callers = find(manifests, "NetworkPolicy", "kvasir-proxy")["spec"]["ingress"][1]["from"]
+        selected = [each.get("podSelector", {}).get("matchLabels", {}) for each in callers]
+        component = "app.kubernetes.io/component"
+        self.assertIn("gateway", [labels.get(component) for labels in selected])
 
     def test_keeps_sessions(self) -> None:
         stores = {}

@@ -128,7 +128,7 @@ double Throughput(const EngineOptions& options, Replies replies) {
   return tokens / milliseconds * 1e3;
 }
 
-void MeasureThroughput(const std::string& model, const std::string& folder) {
+void MeasureThroughput(const std::string& model, const std::string& folder, int threads) {
   struct Mode {
     const char* name;
     Durability durability;
@@ -144,6 +144,7 @@ void MeasureThroughput(const std::string& model, const std::string& folder) {
     EngineOptions options;
     options.model_dir = model;
     options.kv_memory = int64_t{256} << 20;
+    options.threads = threads;
     if (durability) {
       options.durability = *durability;
       options.session_store = OpenStore(absl::StrFormat("%s/speed-%d", folder, ++files));
@@ -304,13 +305,19 @@ void MeasureMany(const std::string& path) {
 // one.
 int main(int argc, char** argv) {
   const bool help = argc == 2 && std::string(argv[1]) == "--help";
-  if (help || argc < 2 || argc > 3) {
-    std::fprintf(help ? stdout : stderr, "usage: stored_engine_bench MODEL_DIR [FOLDER]\n");
+  if (help || argc < 2 || argc > 4) {
+    std::fprintf(help ? stdout : stderr,
+                 "usage: stored_engine_bench MODEL_DIR [FOLDER [THREADS]]\n"
+                 "  MODEL_DIR  whose throughput is measured; \"\": none\n"
+                 "  FOLDER     for the stores; \"\" (the default): a temporary one\n"
+                 "  THREADS    that compute; 0 (the default): one for each core\n");
     return help ? 0 : 2;
   }
   const kvasir::testing::TemporaryDirectory temporary;
-  const std::string folder = argc > 2 ? argv[2] : temporary.path().string();
-  if (argv[1][0] != '\0') kvasir::MeasureThroughput(argv[1], folder);
+  const bool named = argc > 2 && argv[2][0] != '\0';
+  const std::string folder = named ? argv[2] : temporary.path().string();
+  const int threads = argc > 3 ? std::atoi(argv[3]) : 0;
+  if (argv[1][0] != '\0') kvasir::MeasureThroughput(argv[1], folder, threads);
   kvasir::MeasureMemoryWithoutStore();
   kvasir::MeasureMany(folder + "/many");
   return 0;
