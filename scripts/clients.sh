@@ -9,7 +9,7 @@ Usage: scripts/clients.sh [PART]...
 
   python      clients/python: types, the wheel, its tests
   node        clients/node: strict types, the package, its tests
-  docs        each example of docs/clients.md, by the commands that it shows
+  docs        each example of docs/clients.md and README, by the commands that it shows
 
 Without a PART, all of them. The services are those of build/release; what is built goes to
 build/clients.
@@ -20,16 +20,25 @@ PARTS=(python node docs)
 venv=$PWD/build/tools/venv/bin
 out=$PWD/build/clients
 
-# The commands under a heading of docs/clients.md, run as they stand there.
+# The commands under a heading of a page, but those that start services: with_services.sh has.
+commands_under() {
+  awk -v heading="## $2" '/^## / { here = $0 == heading }
+    /^```/ { if (inside) exit; if (here && $0 == "```sh") { inside = 1; next } }
+    inside && !/&( +#.*)?$/' "$1"
+}
+
+# Runs them as they stand there; what they print must fit $3.
 run_example() {
-  echo "-- $1"
+  echo "-- $2"
   local commands text
-  commands=$(awk -v heading="## $1" '/^## / { here = $0 == heading }
-    /^```/ { if (inside) exit; if (here && $0 == "```sh") { inside = 1; next } } inside' docs/clients.md)
+  commands=$(commands_under "$1" "$2")
   [[ -n $commands ]]
-  text=$(scripts/with_services.sh bash -euo pipefail -c "$commands")
+  # shellcheck disable=SC2016 # for the shell in there
+  local servers='export KVASIR_TOKENIZER_SERVER=$KVASIR_TOKENIZER_ADDRESS
+    export KVASIR_MODEL_SERVER=$KVASIR_MODEL_ADDRESS'
+  text=$(scripts/with_services.sh bash -euo pipefail -c "$servers; $commands" </dev/null)
   tail -n 3 <<<"$text"
-  [[ $text =~ $2 ]]
+  [[ $text =~ $3 ]]
 }
 
 part_python() {
@@ -65,10 +74,11 @@ part_docs() {
   rm -rf "$out"/{cpp,go/src,java}
   local language
   for language in Python Node C++ Go Java; do
-    run_example "$language" 'Your name is Mara.*tokens sent'
+    run_example docs/clients.md "$language" 'Your name is Mara.*tokens sent'
   done
-  run_example Stubs '([a-z]+ ){4}'
-  run_example Reflection '"ids".*"sessionLength"'
+  run_example docs/clients.md Stubs '([a-z]+ ){4}'
+  run_example docs/clients.md Reflection '"ids".*"sessionLength"'
+  run_example README.md "From the command line" 'decode tokens/s.*EXIT STATUS'
 }
 
 parts=("$@")

@@ -28,7 +28,7 @@ BUILD_PACKAGES=(
 TEST_PACKAGES=(
   git shellcheck python3 python3-venv
   clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
-  tmux zsh groff-base  # the terminal that the client is tried in, and who reads what it says of itself
+  tmux zsh man-db      # the terminal that the client is tried in, and who reads what it says of itself
   redis-server haproxy # what sessions are kept in and routed by
   openssl              # which makes certificates
   prometheus           # and promtool: what scrapes the services
