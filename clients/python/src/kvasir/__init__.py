@@ -1,6 +1,7 @@
 """Kvasir's client: chats in sessions that the server keeps, each turn sending only what is new."""
 
-from kvasir.client import AsyncChat, AsyncKvasir, Chat, Kvasir
+from kvasir.chat import AsyncChat
+from kvasir.client import AsyncKvasir, Chat, Kvasir
 from kvasir.errors import (
     ContextExceededError,
     InvalidRequestError,

@@ -1,155 +1,171 @@
 """A chat whose memory is a session of the model service (services/cli/chat_session.h)."""
 
-import contextlib
 import copy
 import secrets
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from typing import Any, Self, TypedDict
 
-from kvasir.connection import Connection, Plan, Sleep
+from kvasir.connection import Connection
 from kvasir.conversation import Conversation, Turn
 from kvasir.errors import KvasirError, SessionConflictError, SessionNotFoundError
 from kvasir.turn import ResumableTurn, Retries
-from kvasir.v1 import model_pb2
-
-_LAST_IDS = 64  # a template's closing is no longer
+from kvasir.v1.model_pb2 import GenerateComplete, SamplingParameters
 
 
-@dataclass(frozen=True)
-class Settings:
-    system: str = ""
-    template_arguments: str = ""  # a JSON object
-    max_new_tokens: int | None = None
-    sampling: model_pb2.SamplingParameters | None = None
+class ChatOptions(TypedDict, total=False):
+    """`template_arguments` is a JSON object of variables for the chat template."""
+
+    template_arguments: str
+    max_new_tokens: int | None
+    sampling: SamplingParameters | None
 
 
-class ChatPlans:
-    """What is done for a chat. A plan that begins ends the one that has not ended."""
+class AsyncChat:
+    """One conversation, for one task at a time; an answer that still runs ends when something else
+    is asked of the chat. Its session is kept until delete().
+    """
 
     def __init__(
-        self, connection: Connection, settings: Settings, session_id: str, create: bool
+        self,
+        connection: Connection,
+        session_id: str,
+        create: bool,
+        system: str,
+        options: ChatOptions,
     ) -> None:
-        self.connection, self.settings, self.create = connection, settings, create
         self.session_id = session_id or secrets.token_hex(16)
-        self.last = model_pb2.GenerateComplete()
+        self.last = GenerateComplete()
+        self._connection, self._options, self._create = connection, options, create
         self._retries = Retries(connection)
-        self.conversation = Conversation(
-            self._retries, settings.system, settings.template_arguments
-        )
+        self._system, arguments = system, options.get("template_arguments", "")
+        self._conversation = Conversation(self._retries, system, arguments)
         self._opened = False
-        self._running: Plan[None] | None = None
-        # Of the turn that did not end well, the session may hold more than was shown.
-        self._unsettled: tuple[Turn, ResumableTurn] | None = None
+        # Of the turn that did not end well, the session may hold more than was told.
+        self._unsettled: tuple[Turn, ResumableTurn, AsyncGenerator[str, None]] | None = None
 
-    def begin(self, plan: Plan[None]) -> Plan[None]:
-        if self._running:
-            self._running.close()
-        self._running = plan
-        return plan
+    @property
+    def length(self) -> int:
+        """The session's tokens, as far as this chat knows."""
+        return len(self._conversation.ids)
 
-    def ready(self) -> Plan[None]:
-        """The session is there, and holds what this chat knows."""
-        if not self._opened:
-            yield from self._open()
-        elif self._unsettled:
-            yield from self._settle(*self._unsettled)
-        self._opened, self._unsettled = True, None
-
-    def settled(self) -> Plan[None]:
-        """Where the service is there; else a later chat in the session finds what it finds."""
-        if self._unsettled:
-            self._retries.budget = 0
-            with contextlib.suppress(KvasirError):
-                yield from self.ready()
-            self._retries.budget = self.connection.retry_for
-
-    def other(self, session_id: str = "") -> "ChatPlans":
-        return ChatPlans(self.connection, self.settings, session_id, create=False)
-
-    def send(self, text: str, sampling: model_pb2.SamplingParameters | None) -> Plan[None]:
-        yield from self.ready()
-        turn = yield from self.conversation.next_turn(text)
-        yield from self._cut_to(turn.keep)
-        request = model_pb2.GenerateRequest(
+    async def send(
+        self, text: str, sampling: SamplingParameters | None = None
+    ) -> AsyncGenerator[str, None]:
+        """The answer, as it comes. Where it is not read to its end, the session keeps what was."""
+        await self._ready()
+        turn = await self._conversation.next_turn(text)
+        await self._cut_to(turn.keep)
+        running = ResumableTurn(
+            self._retries,
             session_id=self.session_id,
             request_id=secrets.token_hex(16),
             expected_length=turn.keep,
             input_ids=turn.ids,
-            max_new_tokens=self.settings.max_new_tokens,
-            sampling=sampling or self.settings.sampling,
+            max_new_tokens=self._options.get("max_new_tokens"),
+            sampling=sampling or self._options.get("sampling"),
         )
-        running = ResumableTurn(self._retries, request)
-        self._unsettled = turn, running
-        yield from running.run()
-        self.conversation.add_turn(turn, running.ids)
-        self._unsettled, self.last = None, running.complete or self.last
+        answer = running.run()
+        self._unsettled = turn, running, answer
+        async with aclosing(answer):
+            async for piece in answer:
+                yield piece
+        if running.complete and self._unsettled and self._unsettled[1] is running:
+            self._conversation.add_turn(turn, running.ids, running.text)
+            self._unsettled, self.last = None, running.complete
 
-    def rewind(self, turns: int) -> Plan[None]:
-        yield from self.ready()
-        questions = self.conversation.questions()
+    async def rewind(self, turns: int = 1) -> None:
+        """Takes the last turns back."""
+        await self._ready()
+        questions = self._conversation.questions()
         if not 1 <= turns <= len(questions):
             raise ValueError(f"turns: {turns} is not of the {len(questions)} that this chat knows")
-        yield from self._cut_to(self.conversation.forget_from(questions[-turns]))
+        await self._cut_to(self._conversation.forget_from(questions[-turns]))
 
-    def fork_into(self, fork: "ChatPlans") -> Plan[None]:
-        yield from self.ready()
-        new, length = fork.session_id, self.conversation.length
+    async def fork(self) -> "AsyncChat":
+        """A chat with the same past, in a session of its own."""
+        await self._ready()
+        fork = self.resume("")
         # The new id is random: who took it was a try of ours whose answer was lost.
-        yield from self._unless_there("ForkSession", new_session_id=new, length=length)
-        fork.conversation = copy.deepcopy(self.conversation, {id(self._retries): fork._retries})
-        fork._opened = True
+        fields = {"new_session_id": fork.session_id, "length": self.length}
+        await self._unless_there("ForkSession", **fields)
+        same = {id(self._retries): fork._retries}
+        fork._conversation, fork._opened = copy.deepcopy(self._conversation, same), True
+        return fork
 
-    def delete(self) -> Plan[None]:
+    def resume(self, session_id: str) -> "AsyncChat":
+        """A chat with the same settings in another session that there is."""
+        return AsyncChat(self._connection, session_id, False, self._system, self._options)
+
+    async def delete(self) -> None:
+        if self._unsettled:
+            await self._unsettled[2].aclose()
         try:
-            yield from self._call("DeleteSession")
+            await self._call("DeleteSession")
         except SessionNotFoundError:
             if not self._retries.repeated:  # else a try whose answer was lost has done it
                 raise
 
-    def _open(self) -> Plan[None]:
-        if self.create:
-            yield from self._unless_there("CreateSession")
-        session = (yield from self._call("GetSession")).session
-        offset = max(0, session.length - _LAST_IDS)
-        ids = yield from self._call("ReadSession", offset=offset)
-        self.conversation.resume(offset + len(ids), ids)
+    async def __aenter__(self) -> Self:
+        await self._ready()
+        return self
 
-    def _call(self, method: str, **fields: Any) -> Plan[Any]:
-        return self._retries.call(method, session_id=self.session_id, **fields)
+    async def __aexit__(self, *_: object) -> None:
+        """Settles where the service is there; else a later chat in the session finds what it finds."""
+        if self._unsettled:
+            self._retries.budget = 0
+            with suppress(KvasirError):
+                await self._ready()
+            self._retries.budget = self._connection.retry_for
 
-    def _unless_there(self, method: str, **fields: Any) -> Plan[None]:
-        try:
-            yield from self._call(method, **fields)
-        except SessionConflictError as failure:
-            if failure.reason != "SESSION_EXISTS":
-                raise
+    async def _ready(self) -> None:
+        """The session is there, and holds what this chat knows."""
+        if not self._opened:
+            if self._create:
+                await self._unless_there("CreateSession")
+            self._conversation.resume(await self._call("ReadSession"))
+            self._opened = True
+        if self._unsettled:
+            await self._settle(*self._unsettled)
+            self._unsettled = None
 
-    def _settle(self, turn: Turn, running: ResumableTurn) -> Plan[None]:
-        """The session keeps what was shown of the answer; where nothing was, it is as it had been."""
+    async def _settle(
+        self, turn: Turn, running: ResumableTurn, answer: AsyncGenerator[str, None]
+    ) -> None:
+        """The session keeps what was told of the answer; where nothing was, it is as it had been."""
+        await answer.aclose()
         for _ in range(500):  # the call that we gave up may take a moment to end
-            session = (yield from self._call("GetSession")).session
+            session = (await self._call("GetSession")).session
             if not session.busy:
                 break
-            yield Sleep(0.02)
-        before, start = self.conversation.length, self.conversation.length + len(turn.ids)
-        ours = session.last_request_id == running.whole.request_id and session.length >= start
-        if session.length == before or not ours:
-            return
-        after = min(start + running.shown, session.length) if running.shown else before
-        yield from self._truncate(after, session.length)
-        if after > before:
-            self.conversation.add_turn(turn, running.ids[: after - start])
+            await self._connection.sleep(0.02)
+        start = self.length + len(turn.ids)
+        if session.last_request_id == running.request.request_id and session.length >= start:
+            told = min(len(running.told), session.length - start)
+            await self._truncate(start + told if told else self.length, session.length)
+            if told:
+                self._conversation.add_turn(turn, running.told[:told], running.text)
 
-    def _cut_to(self, length: int) -> Plan[None]:
-        yield from self._truncate(length, self.conversation.length)
-        self.conversation.cut_to(length)
+    async def _cut_to(self, length: int) -> None:
+        await self._truncate(length, self.length)
+        self._conversation.cut_to(length)
 
-    def _truncate(self, length: int, expected_length: int) -> Plan[None]:
+    async def _truncate(self, length: int, expected_length: int) -> None:
         if length == expected_length:
             return
         try:
-            yield from self._call("TruncateSession", length=length, expected_length=expected_length)
+            await self._call("TruncateSession", length=length, expected_length=expected_length)
         except SessionConflictError as failure:
             done = failure.metadata.get("session_length") == str(length)
             if not (self._retries.repeated and done):  # by a try whose answer was lost
                 raise
+
+    async def _unless_there(self, method: str, **fields: Any) -> None:
+        try:
+            await self._call(method, **fields)
+        except SessionConflictError as failure:
+            if failure.reason != "SESSION_EXISTS":
+                raise
+
+    async def _call(self, method: str, **fields: Any) -> Any:
+        return await self._retries.call(method, session_id=self.session_id, **fields)

@@ -1,14 +1,15 @@
-"""One turn over servers that fail and ways that break (services/cli/resumable_turn.h has the rules)."""
+"""One turn over servers that fail and ways that break (services/cli/resumable_turn.h)."""
 
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 
-from kvasir.connection import Call, Connection, Next, Plan, Sleep
+from kvasir.connection import Connection
 from kvasir.errors import KvasirError
 from kvasir.v1 import model_pb2
 
@@ -17,176 +18,135 @@ class Retries:
     """An outage begins with a failed call and ends with the next that succeeds; waits in it grow."""
 
     def __init__(self, connection: Connection) -> None:
-        self.budget = connection.retry_for
+        self.connection, self.budget = connection, connection.retry_for
         self.repeated = False  # the last call was, so one that failed may have been carried out
-        self._begin: float | None = None
+        self._end: float | None = None
         self._wait = 0.0
 
     def progress(self) -> None:
-        self._begin = None
+        self._end = None
 
-    def again(self, failure: KvasirError) -> Plan[None]:
+    async def again(self, failure: KvasirError) -> None:
         """Waits before the next try; where it would come too late, `failure` is raised."""
         now = time.monotonic()
-        if self._begin is None:
-            self._begin, self._wait = now, 0.1
-        left = self._begin + self.budget - now
+        if self._end is None:
+            self._end, self._wait = now + self.budget, 0.1
+        left = self._end - now
         if left <= 0 or failure.retry_after > left:
-            self._begin, failure.given_up = None, True
+            self._end, failure.given_up = None, True
             failure.add_note(f"given up after {self.budget:g} s")
             raise failure
-        yield Sleep(min(left, max(failure.retry_after, self._wait * random.uniform(0.5, 1))))
+        wait = max(failure.retry_after, self._wait * random.uniform(0.5, 1))
+        await self.connection.sleep(min(left, wait))
         self._wait = min(2 * self._wait, 2.0)
 
-    def call(self, method: str, **fields: Any) -> Plan[Any]:
-        """Repeats the call while the service cannot be reached; a stream is read to its end."""
+    async def call(self, method: str, **fields: Any) -> Any:
+        """Repeats the call while the service cannot be reached."""
         self.repeated = False
         while True:
             try:
-                response = yield from self.once(method, **fields)
+                response = await self.connection.call(method, **fields)
             except KvasirError as failure:
                 if not failure.transient:
                     raise
-                yield from self.again(failure)
+                await self.again(failure)
                 self.repeated = True
             else:
                 self.progress()
                 return response
 
-    def once(self, method: str, **fields: Any) -> Plan[Any]:
-        response = yield Call.of(method, fields)
-        if method != "ReadSession":
-            return response
-        ids: list[int] = []
-        while part := (yield Next(response)):
-            ids.extend(part.ids)
-        return ids
-
 
 class ResumableTurn:
     """REQUIRES: the request names session, request_id and expected_length."""
 
-    def __init__(self, retries: Retries, request: model_pb2.GenerateRequest) -> None:
-        self.retries, self.whole, self.attempt = retries, request, request
+    def __init__(self, retries: Retries, **request: Any) -> None:
+        self.request = model_pb2.GenerateRequest(**request)
         self.ids: list[int] = []
-        self.shown = 0  # of the ids: their text has been given out
+        self.told: list[int] = []  # of the ids, those whose text has been given out
+        self.text = ""
         self.complete: model_pb2.GenerateComplete | None = None
+        self._retries, self._attempt, self._broken = retries, self.request, False
         self._at = 0  # of the answer, as far as the current attempt has come
-        self._seed: int | None = None
-        self._broken = self._warned = False
-        self._start = request.expected_length + len(request.input_ids)
 
-    def run(self) -> Plan[None]:
-        step = self._attempt()
+    async def run(self) -> AsyncGenerator[str, None]:
         while self.complete is None:
             try:
-                yield from step
-                step = self._attempt()
+                if self._broken:
+                    await self._take_stock()
+                fields = {field.name: value for field, value in self._attempt.ListFields()}
+                events = self._retries.connection.stream("Generate", **fields)
+                async with aclosing(events):
+                    async for event in events:
+                        self._take(event)
+                        if text := await self._untold():
+                            yield text
+                if self.complete is None:
+                    raise KvasirError(grpc.StatusCode.INTERNAL, "the answer ended without its end")
             except KvasirError as failure:
                 # An attempt of ours that seemed lost may still run, or have come through.
                 late = self._broken and failure.reason in ("SESSION_BUSY", "LENGTH_MISMATCH")
                 if not (failure.transient or late):
                     raise
-                yield from self.retries.again(failure)
+                await self._retries.again(failure)
                 self._broken = True
-                step = self._take_stock()
-        self.retries.progress()
+        self._retries.progress()
 
-    def _attempt(self) -> Plan[None]:
-        stream = yield Call("Generate", self.attempt)
-        try:
-            while event := (yield Next(stream)):
-                if event.HasField("started") and self._seed is None:
-                    self._seed = event.started.seed
-                elif event.HasField("chunk"):
-                    yield from self._deliver(event.chunk.ids)
-                elif event.HasField("complete"):
-                    return (yield from self._end(event.complete))
-        finally:  # also where nobody wants to hear the rest
-            stream.cancel()
-        raise KvasirError(grpc.StatusCode.INTERNAL, "the answer ended without its end")
+    def _take(self, event: model_pb2.GenerateResponse) -> None:
+        if event.HasField("started"):
+            self.request.sampling.seed = event.started.seed  # so it comes out the same again
+        elif event.HasField("chunk"):
+            self.ids[self._at : self._at + len(event.chunk.ids)] = event.chunk.ids
+            self._at += len(event.chunk.ids)
+        else:
+            self._end(event.complete)
 
-    def _take_stock(self) -> Plan[None]:
-        name, base = self.whole.session_id, self.whole.expected_length
-        session = (yield from self.retries.once("GetSession", session_id=name)).session
-        length = session.length
-        if session.busy:
-            raise KvasirError(grpc.StatusCode.UNAVAILABLE, "a call, perhaps ours, still runs")
-        if length == base:
-            return self._ask(rest=None)
-        last = session.last_base_length
-        at = length >= self._start and (last == base or self._start <= last <= length)
-        if session.last_request_id != self.whole.request_id or not at:
-            message = f"somebody else has written session '{name}' meanwhile"
-            raise KvasirError.of(grpc.StatusCode.ABORTED, message)
-        ids = yield from self.retries.once("ReadSession", session_id=name, offset=self._start)
-        if self._start + len(ids) != length:
-            raise KvasirError(grpc.StatusCode.UNAVAILABLE, "the session changes while it is read")
-        self._at = 0
-        yield from self._deliver(ids)
-        reason = yield from self._how_ended(session)
-        if not reason:
-            return self._ask(rest=len(ids))
-        complete = model_pb2.GenerateComplete(finish_reason=reason, session_length=length)
-        return (yield from self._end(complete))
-
-    def _how_ended(self, session: model_pb2.Session) -> Plan[model_pb2.FinishReason | None]:
-        if session.last_finish_reason not in (0, model_pb2.FINISH_REASON_INTERRUPTED):
-            return session.last_finish_reason
-        # A server that crashed may have kept the last token, and not yet that it was the last.
-        info = yield from self.retries.once("GetModelInfo")
-        if self.ids[self._at - 1 : self._at] and self.ids[self._at - 1] in info.eos_token_ids:
-            return model_pb2.FINISH_REASON_STOP_TOKEN
-        if self.whole.HasField("max_new_tokens") and self._at >= self.whole.max_new_tokens:
-            return model_pb2.FINISH_REASON_MAX_NEW_TOKENS
-        full = session.length >= min(info.max_context, info.kv_tokens + 1)
-        return model_pb2.FINISH_REASON_MAX_CONTEXT if full and self._at else None
-
-    def _ask(self, rest: int | None) -> None:
-        """The next attempt is the whole turn, or what follows so many tokens of the answer."""
-        self._at, self.attempt = rest or 0, model_pb2.GenerateRequest()
-        self.attempt.CopyFrom(self.whole)
-        if self._seed is not None:
-            self.attempt.sampling.seed = self._seed
-        if rest is not None:
-            del self.attempt.input_ids[:]
-            self.attempt.expected_length = self._start + rest
-            if self.whole.HasField("max_new_tokens"):
-                self.attempt.max_new_tokens -= rest
-
-    def _deliver(self, ids: Sequence[int]) -> Plan[None]:
-        known = self.ids[self._at : self._at + len(ids)]
-        if known != ids[: len(known)]:
-            self._warn("came out otherwise than it was shown (have the server's numerics changed?)")
-        self.ids[self._at : self._at + len(ids)] = ids
-        self._at += len(ids)
-        if len(known) < len(ids):
-            self.retries.progress()
-            yield from self._show(last=False)
-
-    def _show(self, last: bool) -> Plan[None]:
-        pending = self.ids[self.shown :]
-        if not pending:
-            return
-        decode = self.retries.call("Decode", ids=pending, skip_special_tokens=True)
-        text = (yield from decode).text
-        if last or not text.endswith("\N{REPLACEMENT CHARACTER}"):  # else half a character
-            self.shown = len(self.ids)
-            if text:
-                yield text
-
-    def _end(self, complete: model_pb2.GenerateComplete) -> Plan[None]:
-        if self._at < len(self.ids):
-            self._warn(f"is shorter than it was shown: {self._at} tokens")
-            del self.ids[self._at :]
-        yield from self._show(last=True)
+    def _end(self, complete: model_pb2.GenerateComplete) -> None:
+        del self.ids[self._at :]
+        if self.told != self.ids[: len(self.told)]:
+            message = "a turn that was begun anew came out otherwise than it was shown"
+            logging.getLogger("kvasir").warning("%s: have the server's numerics changed?", message)
         if self._broken:
             complete.ClearField("timing")
-            complete.usage.input_tokens = len(self.whole.input_ids)
+            complete.usage.input_tokens = len(self.request.input_ids)
             complete.usage.generated_tokens = len(self.ids)
         self.complete = complete
 
-    def _warn(self, what: str) -> None:
-        if not self._warned:
-            logging.getLogger("kvasir").warning("a turn that was begun anew %s", what)
-        self._warned = True
+    async def _untold(self) -> str:
+        """Text of the ids that are new; not half a character, unless the answer ends with it."""
+        pending = self.ids[len(self.told) :]
+        if not pending:
+            return ""
+        self._retries.progress()
+        decode = self._retries.call("Decode", ids=pending, skip_special_tokens=True)
+        text: str = (await decode).text
+        if text.endswith("\N{REPLACEMENT CHARACTER}") and self.complete is None:
+            return ""
+        self.told += pending
+        self.text += text
+        return text
+
+    async def _take_stock(self) -> None:
+        """What is left to ask for: all of the turn, or what follows the answer's known start."""
+        call, session_id = self._retries.connection.call, self.request.session_id
+        session = (await call("GetSession", session_id=session_id)).session
+        if session.busy:
+            raise KvasirError(grpc.StatusCode.UNAVAILABLE, "a call, perhaps ours, still runs")
+        self._attempt, self._at = model_pb2.GenerateRequest(), 0
+        self._attempt.CopyFrom(self.request)
+        if session.length == self.request.expected_length:
+            return
+        start = self.request.expected_length + len(self.request.input_ids)
+        if session.last_request_id != self.request.request_id or session.length < start:
+            message = f"somebody else has written session '{session_id}' meanwhile"
+            raise KvasirError.of(grpc.StatusCode.ABORTED, message)
+        known = await call("ReadSession", session_id=session_id, offset=start)
+        # The last is made again: it comes out the same, and whether the answer ends with it is said.
+        self._at = max(0, len(known) - 1)
+        if known:
+            length = {"length": start + self._at, "expected_length": session.length}
+            await call("TruncateSession", session_id=session_id, **length)
+        self.ids[: len(known)] = known
+        del self._attempt.input_ids[:]
+        self._attempt.expected_length = start + self._at
+        if self.request.HasField("max_new_tokens"):
+            self._attempt.max_new_tokens -= self._at
