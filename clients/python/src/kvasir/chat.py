@@ -77,10 +77,10 @@ class AsyncChat:
     async def rewind(self, turns: int = 1) -> None:
         """Takes the last turns back."""
         await self._ready()
-        questions = self._conversation.questions()
-        if not 1 <= turns <= len(questions):
-            raise ValueError(f"turns: {turns} is not of the {len(questions)} that this chat knows")
-        await self._cut_to(self._conversation.forget_from(questions[-turns]))
+        known = len(self._conversation.turns)
+        if not 1 <= turns <= known:
+            raise ValueError(f"turns: {turns} is not of the {known} that this chat knows")
+        await self._cut_to(self._conversation.forget(turns))
 
     async def fork(self) -> "AsyncChat":
         """A chat with the same past, in a session of its own."""
