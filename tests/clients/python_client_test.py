@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +163,44 @@ class ChatTest(unittest.TestCase):
         self.assertLess(time.monotonic() - begin, 10)
 
 
+class WayToModel:
+    """A connection to the model service that can break, or swallow what the service says."""
+
+    def __enter__(self) -> "WayToModel":
+        self.silent, self._ends = False, list[socket.socket]()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:{1}".format(*self._listener.getsockname())
+        threading.Thread(target=self._accept).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self.break_now()
+
+    def break_now(self) -> None:
+        while self._ends:
+            with contextlib.suppress(OSError):
+                self._ends.pop().shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        host, port = MODEL.rsplit(":", 1)
+        with contextlib.suppress(OSError), self._listener:
+            while True:
+                client, _ = self._listener.accept()
+                service = socket.create_connection((host, int(port)))
+                self._ends += [client, service]
+                threading.Thread(target=self._carry, args=(client, service, False)).start()
+                threading.Thread(target=self._carry, args=(service, client, True)).start()
+
+    def _carry(self, source: socket.socket, to: socket.socket, from_service: bool) -> None:
+        with contextlib.suppress(OSError), source:
+            while data := source.recv(65536):
+                if not (self.silent and from_service):
+                    to.sendall(data)
+        with contextlib.suppress(OSError):
+            to.shutdown(socket.SHUT_RDWR)
+
+
 class BrokenTurnTest(unittest.TestCase):
     def test_a_killed_server_does_not_show_in_the_answer(self) -> None:
         with connect() as client, client.chat(sampling=ENDLESS, max_new_tokens=LONG) as chat:
@@ -175,6 +216,46 @@ class BrokenTurnTest(unittest.TestCase):
             self.assertEqual(chat.last.usage.generated_tokens, LONG)
             self.assertEqual(len(session_ids(chat.session_id)), chat.length)
             self.assertEqual(chat.last.session_length, chat.length)
+
+    def test_nor_does_a_connection_that_breaks(self) -> None:
+        with (
+            WayToModel() as way,
+            Kvasir(way.address, TOKENIZER) as client,
+            client.chat(sampling=ENDLESS, max_new_tokens=LONG) as chat,
+        ):
+            undisturbed = "".join(chat.send("Tell me of the sea."))
+            chat.rewind()
+            answer = chat.send("Tell me of the sea.")
+            pieces = [next(answer)]
+            way.break_now()
+            pieces.extend(answer)
+            self.assertEqual("".join(pieces), undisturbed)
+            self.assertFalse(chat.last.HasField("timing"), "the turn was not broken")
+            self.assertEqual(chat.last.usage.generated_tokens, LONG)
+            self.assertEqual(len(session_ids(chat.session_id)), chat.length)
+
+    def test_nor_does_an_answer_that_was_lost_whole(self) -> None:
+        for sampling, limit in ((GREEDY, None), (ENDLESS, 40)):
+            with (
+                WayToModel() as way,
+                Kvasir(way.address, TOKENIZER) as client,
+                client.chat(sampling=sampling, max_new_tokens=limit) as chat,
+            ):
+                undisturbed = "".join(chat.send("My name is Ada."))
+                reason, length = chat.last.finish_reason, chat.length
+                chat.rewind()
+                way.silent = True
+                with ThreadPoolExecutor() as pool:
+                    answer = pool.submit(lambda c: "".join(c.send("My name is Ada.")), chat)
+                    while len(session_ids(chat.session_id)) < length and not answer.done():
+                        time.sleep(0.01)
+                    way.silent = False
+                    way.break_now()
+                    self.assertEqual(answer.result(), undisturbed)
+                self.assertFalse(chat.last.HasField("timing"), "the turn was not broken")
+                self.assertEqual(chat.last.finish_reason, reason)
+                self.assertEqual(chat.last.session_length, length)
+                self.assertEqual(len(session_ids(chat.session_id)), length)
 
     def test_nor_in_asyncio(self) -> None:
         async def tell(kill: bool) -> str:

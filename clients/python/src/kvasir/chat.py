@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any, Self, TypedDict
 
-from kvasir.connection import Connection
-from kvasir.conversation import Conversation, Turn
-from kvasir.errors import KvasirError, SessionConflictError, SessionNotFoundError
-from kvasir.turn import ResumableTurn, Retries
+from kvasir.connection import Connection, Retries
+from kvasir.conversation import Conversation
+from kvasir.errors import KvasirError
+from kvasir.turn import ResumableTurn
 from kvasir.v1.model_pb2 import GenerateComplete, SamplingParameters
 
 
@@ -42,7 +42,7 @@ class AsyncChat:
         self._conversation = Conversation(self._retries, system, arguments)
         self._opened = False
         # Of the turn that did not end well, the session may hold more than was told.
-        self._unsettled: tuple[Turn, ResumableTurn, AsyncGenerator[str, None]] | None = None
+        self._unsettled: tuple[str, ResumableTurn] | None = None
 
     @property
     def length(self) -> int:
@@ -54,25 +54,24 @@ class AsyncChat:
     ) -> AsyncGenerator[str, None]:
         """The answer, as it comes. Where it is not read to its end, the session keeps what was."""
         await self._ready()
-        turn = await self._conversation.next_turn(text)
-        await self._cut_to(turn.keep)
-        running = ResumableTurn(
+        keep, ids = await self._conversation.next_turn(text)
+        await self._cut_to(keep)
+        turn = ResumableTurn(
             self._retries,
+            sampling or self._options.get("sampling"),
             session_id=self.session_id,
             request_id=secrets.token_hex(16),
-            expected_length=turn.keep,
-            input_ids=turn.ids,
+            expected_length=keep,
+            input_ids=ids,
             max_new_tokens=self._options.get("max_new_tokens"),
-            sampling=sampling or self._options.get("sampling"),
         )
-        answer = running.run()
-        self._unsettled = turn, running, answer
-        async with aclosing(answer):
-            async for piece in answer:
+        self._unsettled = text, turn
+        async with aclosing(turn.pieces):
+            async for piece in turn.pieces:
                 yield piece
-        if running.complete and self._unsettled and self._unsettled[1] is running:
-            self._conversation.add_turn(turn, running.ids, running.text)
-            self._unsettled, self.last = None, running.complete
+        if turn.complete and self._unsettled == (text, turn):
+            self._conversation.add_turn(text, ids, turn.ids, turn.text)
+            self._unsettled, self.last = None, turn.complete
 
     async def rewind(self, turns: int = 1) -> None:
         """Takes the last turns back."""
@@ -86,9 +85,8 @@ class AsyncChat:
         """A chat with the same past, in a session of its own."""
         await self._ready()
         fork = self.resume("")
-        # The new id is random: who took it was a try of ours whose answer was lost.
         fields = {"new_session_id": fork.session_id, "length": self.length}
-        await self._unless_there("ForkSession", **fields)
+        await self._once("ForkSession", "SESSION_EXISTS", **fields)
         same = {id(self._retries): fork._retries}
         fork._conversation, fork._opened = copy.deepcopy(self._conversation, same), True
         return fork
@@ -99,12 +97,8 @@ class AsyncChat:
 
     async def delete(self) -> None:
         if self._unsettled:
-            await self._unsettled[2].aclose()
-        try:
-            await self._call("DeleteSession")
-        except SessionNotFoundError:
-            if not self._retries.repeated:  # else a try whose answer was lost has done it
-                raise
+            await self._unsettled[1].pieces.aclose()
+        await self._once("DeleteSession", "SESSION_NOT_FOUND")
 
     async def __aenter__(self) -> Self:
         await self._ready()
@@ -122,49 +116,47 @@ class AsyncChat:
         """The session is there, and holds what this chat knows."""
         if not self._opened:
             if self._create:
-                await self._unless_there("CreateSession")
+                await self._once("CreateSession", "SESSION_EXISTS")
             self._conversation.resume(await self._call("ReadSession"))
             self._opened = True
         if self._unsettled:
             await self._settle(*self._unsettled)
             self._unsettled = None
 
-    async def _settle(
-        self, turn: Turn, running: ResumableTurn, answer: AsyncGenerator[str, None]
-    ) -> None:
+    async def _settle(self, question: str, turn: ResumableTurn) -> None:
         """The session keeps what was told of the answer; where nothing was, it is as it had been."""
-        await answer.aclose()
+        await turn.pieces.aclose()
         for _ in range(500):  # the call that we gave up may take a moment to end
             session = (await self._call("GetSession")).session
             if not session.busy:
                 break
             await self._connection.sleep(0.02)
-        start = self.length + len(turn.ids)
-        if session.last_request_id == running.request.request_id and session.length >= start:
-            told = min(len(running.told), session.length - start)
-            await self._truncate(start + told if told else self.length, session.length)
+        sent = turn.request["input_ids"]
+        start = self.length + len(sent)
+        if session.last_request_id == turn.request["request_id"] and session.length >= start:
+            told = turn.told[: session.length - start]
+            await self._truncate(start + len(told) if told else self.length, session.length)
             if told:
-                self._conversation.add_turn(turn, running.told[:told], running.text)
+                self._conversation.add_turn(question, sent, told, turn.text)
 
     async def _cut_to(self, length: int) -> None:
         await self._truncate(length, self.length)
         self._conversation.cut_to(length)
 
-    async def _truncate(self, length: int, expected_length: int) -> None:
-        if length == expected_length:
-            return
-        try:
-            await self._call("TruncateSession", length=length, expected_length=expected_length)
-        except SessionConflictError as failure:
-            done = failure.metadata.get("session_length") == str(length)
-            if not (self._retries.repeated and done):  # by a try whose answer was lost
-                raise
+    async def _truncate(self, length: int, expected: int) -> None:
+        if length != expected:
+            fields = {"length": length, "expected_length": expected}
+            await self._once("TruncateSession", str(length), **fields)
 
-    async def _unless_there(self, method: str, **fields: Any) -> None:
+    async def _once(self, method: str, done: str, **fields: Any) -> None:
+        """`done` is what a failure tells where an earlier try, whose answer was lost, came through;
+        a session that exists, whoever made it, will do.
+        """
         try:
             await self._call(method, **fields)
-        except SessionConflictError as failure:
-            if failure.reason != "SESSION_EXISTS":
+        except KvasirError as failure:
+            told = done in (failure.reason, failure.metadata.get("session_length"))
+            if not (told and (self._retries.repeated or done == "SESSION_EXISTS")):
                 raise
 
     async def _call(self, method: str, **fields: Any) -> Any:

@@ -12,11 +12,7 @@ class Chat:
     """AsyncChat for one thread at a time."""
 
     def __init__(self, chat: AsyncChat) -> None:
-        self._chat = chat
-
-    @property
-    def session_id(self) -> str:
-        return self._chat.session_id
+        self._chat, self.session_id = chat, chat.session_id
 
     @property
     def length(self) -> int:

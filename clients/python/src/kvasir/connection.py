@@ -4,10 +4,11 @@ thread runs them in one step; over grpc.aio they are asyncio's.
 
 import asyncio
 import os
+import random
 import time
 from collections.abc import AsyncGenerator, Awaitable
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -89,12 +90,9 @@ class Connection:
     async def stream(self, method: str, **fields: Any) -> AsyncGenerator[Any, None]:
         call = self._begin(method, fields)
         try:
-            if self._waits:
-                async for message in call:
-                    yield message
-            else:
-                for message in call:
-                    yield message
+            end = grpc.aio.EOF
+            while (message := await call.read() if self._waits else next(call, end)) is not end:
+                yield message
         except grpc.RpcError as error:
             raise _error(error) from error
         finally:  # also where nobody wants to hear the rest
@@ -111,6 +109,44 @@ class Connection:
         return getattr(stub, method)(request, metadata=[*self._metadata, *header])
 
 
+class Retries:
+    """An outage begins with a failed call and ends with the next that succeeds; waits in it grow."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection, self.budget = connection, connection.retry_for
+        self.repeated = False  # the last call was, so one that failed may have been carried out
+        self._begin: float | None = None
+
+    def progress(self) -> None:
+        self._begin = None
+
+    async def again(self, failure: KvasirError) -> None:
+        """Waits before the next try; where it would come too late, `failure` is raised."""
+        self._begin = self._begin or time.monotonic()
+        waited = time.monotonic() - self._begin
+        if waited + failure.retry_after >= self.budget:
+            self._begin, failure.given_up = None, True
+            failure.add_note(f"given up after {self.budget:g} s")
+            raise failure
+        wait = random.uniform(0.5, 1) * min(2, 0.1 + waited)
+        await self.connection.sleep(min(max(failure.retry_after, wait), self.budget - waited))
+
+    async def call(self, method: str, **fields: Any) -> Any:
+        """Repeats the call while the service cannot be reached."""
+        self.repeated = False
+        while True:
+            try:
+                response = await self.connection.call(method, **fields)
+            except KvasirError as failure:
+                if not failure.transient:
+                    raise
+                await self.again(failure)
+                self.repeated = True
+            else:
+                self.progress()
+                return response
+
+
 def _error(error: grpc.RpcError) -> KvasirError:
     trailers: Any = error.trailing_metadata() or ()
     details = (value for key, value in trailers if key == "grpc-status-details-bin")
@@ -122,6 +158,5 @@ def run(steps: Awaitable[T]) -> T:
     try:
         next(steps.__await__())
     except StopIteration as end:
-        result: T = end.value
-        return result
+        return cast(T, end.value)
     raise AssertionError("a blocking call waits")

@@ -3,13 +3,12 @@ for the next answer.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
+from kvasir.connection import Retries
 from kvasir.errors import KvasirError
-from kvasir.turn import Retries
 from kvasir.v1.tokenizer_pb2 import ChatMessage
 
 _STAND_INS = ("yes", "no")  # two answers whose renderings share no last token
@@ -19,15 +18,6 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
     """How much their starts have in common."""
     shorter = min(len(one), len(other))
     return next((n for n in range(shorter) if one[n] != other[n]), shorter)
-
-
-@dataclass
-class Turn:
-    """The session is cut to `keep`, then these are sent."""
-
-    question: ChatMessage
-    keep: int
-    ids: list[int]
 
 
 class Conversation:
@@ -44,24 +34,18 @@ class Conversation:
             self._said.append(ChatMessage(role="user", content="?"))
             self._said.append(ChatMessage(role="assistant", content=_STAND_INS[0]))
 
-    async def next_turn(self, text: str) -> Turn:
-        """What the session lacks of the rendering. Templates may rewrite history; then it is cut to
-        where they begin to differ, unless it was resumed: of an unknown past nothing is rewritten.
+    async def next_turn(self, text: str) -> tuple[int, list[int]]:
+        """The session is to be cut to this length, then lacks these. Templates may rewrite history:
+        it is cut to where they begin to; of a past that we do not know, nothing is rewritten.
         """
         question = ChatMessage(role="user", content=text)
         if not self._resumed:
             shown = await self._render([*self._said, question])
-            if not await self._starts(shown.text):
+            held = self.ids and (await self._retries.call("Decode", ids=self.ids)).text
+            if not held or not shown.text.startswith(held):
                 keep = _common(self.ids, shown.ids[:-1])  # the model needs a token to go on from
-                return Turn(question, keep, list(shown.ids[keep:]))
-        return Turn(question, len(self.ids), await self._after_any_answer(question))
-
-    async def _starts(self, rendering: str) -> bool:
-        """Whether the session is its start, in whatever tokens the answers were generated."""
-        if not self.ids:
-            return False
-        text: str = (await self._retries.call("Decode", ids=self.ids)).text
-        return rendering.startswith(text)
+                return keep, list(shown.ids[keep:])
+        return len(self.ids), await self._after_any_answer(question)
 
     async def _after_any_answer(self, question: ChatMessage) -> list[int]:
         """What the renderings of two answers end with, but what the session has of it."""
@@ -79,10 +63,11 @@ class Conversation:
         fields = {"messages": messages, "template_arguments": self._template_arguments}
         return await self._retries.call("ApplyChatTemplate", **fields)
 
-    def add_turn(self, turn: Turn, answer: list[int], text: str) -> None:
-        self.turns.append(turn.keep)
-        self.ids += turn.ids + answer
-        self._said += [turn.question, ChatMessage(role="assistant", content=text)]
+    def add_turn(self, question: str, sent: list[int], answer: list[int], text: str) -> None:
+        self.turns.append(len(self.ids))
+        self.ids += sent + answer
+        self._said.append(ChatMessage(role="user", content=question))
+        self._said.append(ChatMessage(role="assistant", content=text))
 
     def cut_to(self, length: int) -> None:
         del self.ids[length:]

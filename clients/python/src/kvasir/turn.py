@@ -1,87 +1,47 @@
 """One turn over servers that fail and ways that break (services/cli/resumable_turn.h)."""
 
 import logging
-import random
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-import grpc
+from grpc import StatusCode
 
-from kvasir.connection import Connection
+from kvasir.connection import Retries
 from kvasir.errors import KvasirError
-from kvasir.v1 import model_pb2
-
-
-class Retries:
-    """An outage begins with a failed call and ends with the next that succeeds; waits in it grow."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection, self.budget = connection, connection.retry_for
-        self.repeated = False  # the last call was, so one that failed may have been carried out
-        self._end: float | None = None
-        self._wait = 0.0
-
-    def progress(self) -> None:
-        self._end = None
-
-    async def again(self, failure: KvasirError) -> None:
-        """Waits before the next try; where it would come too late, `failure` is raised."""
-        now = time.monotonic()
-        if self._end is None:
-            self._end, self._wait = now + self.budget, 0.1
-        left = self._end - now
-        if left <= 0 or failure.retry_after > left:
-            self._end, failure.given_up = None, True
-            failure.add_note(f"given up after {self.budget:g} s")
-            raise failure
-        wait = max(failure.retry_after, self._wait * random.uniform(0.5, 1))
-        await self.connection.sleep(min(left, wait))
-        self._wait = min(2 * self._wait, 2.0)
-
-    async def call(self, method: str, **fields: Any) -> Any:
-        """Repeats the call while the service cannot be reached."""
-        self.repeated = False
-        while True:
-            try:
-                response = await self.connection.call(method, **fields)
-            except KvasirError as failure:
-                if not failure.transient:
-                    raise
-                await self.again(failure)
-                self.repeated = True
-            else:
-                self.progress()
-                return response
+from kvasir.v1.model_pb2 import GenerateComplete, GenerateResponse, SamplingParameters
 
 
 class ResumableTurn:
-    """REQUIRES: the request names session, request_id and expected_length."""
+    """REQUIRES: the fields are GenerateRequest's, with session_id, request_id, expected_length."""
 
-    def __init__(self, retries: Retries, **request: Any) -> None:
-        self.request = model_pb2.GenerateRequest(**request)
+    def __init__(
+        self, retries: Retries, sampling: SamplingParameters | None, **fields: Any
+    ) -> None:
+        self._retries, self._sampling = retries, SamplingParameters()
+        self._sampling.MergeFrom(sampling or SamplingParameters())
+        self.request = fields | {"sampling": self._sampling}
         self.ids: list[int] = []
         self.told: list[int] = []  # of the ids, those whose text has been given out
         self.text = ""
-        self.complete: model_pb2.GenerateComplete | None = None
-        self._retries, self._attempt, self._broken = retries, self.request, False
+        self.complete: GenerateComplete | None = None
+        self.pieces = self._run()
+        self._broken = False
         self._at = 0  # of the answer, as far as the current attempt has come
 
-    async def run(self) -> AsyncGenerator[str, None]:
+    async def _run(self) -> AsyncGenerator[str, None]:
         while self.complete is None:
             try:
-                if self._broken:
-                    await self._take_stock()
-                fields = {field.name: value for field, value in self._attempt.ListFields()}
-                events = self._retries.connection.stream("Generate", **fields)
-                async with aclosing(events):
+                attempt = await self._rest() if self._broken else self.request
+                async with aclosing(
+                    self._retries.connection.stream("Generate", **attempt)
+                ) as events:
                     async for event in events:
                         self._take(event)
                         if text := await self._untold():
                             yield text
                 if self.complete is None:
-                    raise KvasirError(grpc.StatusCode.INTERNAL, "the answer ended without its end")
+                    raise KvasirError(StatusCode.INTERNAL, "the answer ended without its end")
             except KvasirError as failure:
                 # An attempt of ours that seemed lost may still run, or have come through.
                 late = self._broken and failure.reason in ("SESSION_BUSY", "LENGTH_MISMATCH")
@@ -91,23 +51,23 @@ class ResumableTurn:
                 self._broken = True
         self._retries.progress()
 
-    def _take(self, event: model_pb2.GenerateResponse) -> None:
+    def _take(self, event: GenerateResponse) -> None:
         if event.HasField("started"):
-            self.request.sampling.seed = event.started.seed  # so it comes out the same again
+            self._sampling.seed = event.started.seed  # by it an attempt comes out the same again
         elif event.HasField("chunk"):
             self.ids[self._at : self._at + len(event.chunk.ids)] = event.chunk.ids
             self._at += len(event.chunk.ids)
         else:
             self._end(event.complete)
 
-    def _end(self, complete: model_pb2.GenerateComplete) -> None:
+    def _end(self, complete: GenerateComplete) -> None:
         del self.ids[self._at :]
         if self.told != self.ids[: len(self.told)]:
             message = "a turn that was begun anew came out otherwise than it was shown"
             logging.getLogger("kvasir").warning("%s: have the server's numerics changed?", message)
         if self._broken:
             complete.ClearField("timing")
-            complete.usage.input_tokens = len(self.request.input_ids)
+            complete.usage.input_tokens = len(self.request["input_ids"])
             complete.usage.generated_tokens = len(self.ids)
         self.complete = complete
 
@@ -125,28 +85,25 @@ class ResumableTurn:
         self.text += text
         return text
 
-    async def _take_stock(self) -> None:
+    async def _rest(self) -> dict[str, Any]:
         """What is left to ask for: all of the turn, or what follows the answer's known start."""
-        call, session_id = self._retries.connection.call, self.request.session_id
-        session = (await call("GetSession", session_id=session_id)).session
+        call, base = self._retries.connection.call, self.request["expected_length"]
+        name, start = self.request["session_id"], base + len(self.request["input_ids"])
+        session = (await call("GetSession", session_id=name)).session
+        self._at = 0
         if session.busy:
-            raise KvasirError(grpc.StatusCode.UNAVAILABLE, "a call, perhaps ours, still runs")
-        self._attempt, self._at = model_pb2.GenerateRequest(), 0
-        self._attempt.CopyFrom(self.request)
-        if session.length == self.request.expected_length:
-            return
-        start = self.request.expected_length + len(self.request.input_ids)
-        if session.last_request_id != self.request.request_id or session.length < start:
-            message = f"somebody else has written session '{session_id}' meanwhile"
-            raise KvasirError.of(grpc.StatusCode.ABORTED, message)
-        known = await call("ReadSession", session_id=session_id, offset=start)
+            raise KvasirError(StatusCode.UNAVAILABLE, "a call, perhaps ours, still runs")
+        if session.length == base:
+            return self.request
+        if session.last_request_id != self.request["request_id"] or session.length < start:
+            message = f"somebody else has written session '{name}' meanwhile"
+            raise KvasirError.of(StatusCode.ABORTED, message)
+        known = await call("ReadSession", session_id=name, offset=start)
         # The last is made again: it comes out the same, and whether the answer ends with it is said.
         self._at = max(0, len(known) - 1)
-        if known:
-            length = {"length": start + self._at, "expected_length": session.length}
-            await call("TruncateSession", session_id=session_id, **length)
+        rest = {"session_id": name, "expected_length": session.length}
+        await call("TruncateSession", length=start + self._at, **rest)
         self.ids[: len(known)] = known
-        del self._attempt.input_ids[:]
-        self._attempt.expected_length = start + self._at
-        if self.request.HasField("max_new_tokens"):
-            self._attempt.max_new_tokens -= self._at
+        limit = self.request["max_new_tokens"]
+        rest = {"input_ids": [], "expected_length": start + self._at}
+        return self.request | rest | {"max_new_tokens": limit and limit - self._at}
