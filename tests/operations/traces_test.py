@@ -1,5 +1,6 @@
 """Spans of requests: what a collector gets, by OTLP's own schema, and what it cannot do to requests."""
 
+import socket
 import subprocess
 import threading
 import time
@@ -195,9 +196,12 @@ class BadCollectorTest(TracedTest):
         self.assert_stops_in_time(program)
 
     def test_is_not_there(self) -> None:
-        collector = self.collector()
-        collector.close()
-        program = self.traced("kvasir-tokenizer", collector)
+        # Bound, so that no other test's program gets the port, and not listening.
+        nobody = socket.socket()
+        self.addCleanup(nobody.close)
+        nobody.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        program = self.start("kvasir-tokenizer", f"--otlp-endpoint={endpoint}").serve()
         self.ask(program, 10)
         # It is tried again after half a second, one second, two ...
         wait_for(lambda: self.lost(program, "undelivered") == 10, "spans that were given up")
