@@ -162,6 +162,22 @@ class ChatTest(unittest.TestCase):
             pass
         self.assertLess(time.monotonic() - begin, 10)
 
+    def test_an_option_that_there_is_not_is_refused(self) -> None:
+        with self.assertRaisesRegex(TypeError, "tls_cafile"):
+            connect(tls_cafile="ca.crt")  # else the key would go in plain text
+        wrong: dict[str, Any] = {"max_tokens": 5}
+        with connect() as client, self.assertRaisesRegex(TypeError, "max_tokens"):
+            client.chat(**wrong)
+
+    def test_it_works_where_an_event_loop_runs(self) -> None:
+        async def notebook() -> str:
+            with connect() as client, client.chat(sampling=GREEDY) as chat:
+                next(chat.send("Tell me of the sea."))
+                chat.rewind()
+                return "".join(chat.send("My name is Ada."))
+
+        self.assertIn("Ada", asyncio.run(notebook()))
+
 
 class WayToModel:
     """A connection to the model service that can break, or swallow what the service says."""

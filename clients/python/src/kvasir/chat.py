@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any, Self, TypedDict
 
-from kvasir.connection import Connection, Retries
+from kvasir.connection import Connection, Retries, refuse_unknown
 from kvasir.conversation import Conversation
 from kvasir.errors import KvasirError
 from kvasir.turn import ResumableTurn
@@ -34,6 +34,7 @@ class AsyncChat:
         system: str,
         options: ChatOptions,
     ) -> None:
+        refuse_unknown(options, ChatOptions)
         self.session_id = session_id or secrets.token_hex(16)
         self.last = GenerateComplete()
         self._connection, self._options, self._create = connection, options, create

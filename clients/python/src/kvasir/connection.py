@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, cast
 
@@ -42,10 +42,16 @@ class ConnectionOptions(TypedDict, total=False):
     retry_for: float
 
 
+def refuse_unknown(options: Mapping[str, object], known: type) -> None:
+    for name in options.keys() - known.__annotations__.keys():
+        raise TypeError(f"got an unexpected keyword argument '{name}'")
+
+
 class Connection:
     def __init__(
         self, waits: bool, address: str, tokenizer: str, options: ConnectionOptions
     ) -> None:
+        refuse_unknown(options, ConnectionOptions)
         self._waits, self.retry_for = waits, options.get("retry_for", 30.0)
         key = options.get("api_key")
         key = os.environ.get("KVASIR_API_KEY") if key is None else key
